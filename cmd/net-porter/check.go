@@ -1,0 +1,43 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+
+	"github.com/spf13/cobra"
+
+	"github.com/net-porter/net-porter/internal/cni"
+	"github.com/net-porter/net-porter/internal/config"
+)
+
+func checkCommand() *cobra.Command {
+	var path string
+	cmd := &cobra.Command{
+		Use:   "check",
+		Short: "Check the configuration and the conflists without running anything",
+		Args:  cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			c, err := config.Load(path)
+			if err != nil {
+				return err
+			}
+			var faults []error
+			for _, r := range c.Resources {
+				network, err := cni.Load(c.CNI.ConfigDir, r.Name)
+				if err == nil {
+					err = network.Check(c.CNI.PluginDirs)
+				}
+				if err != nil {
+					faults = append(faults, fmt.Errorf("resource %s: %w", r.Name, err))
+				}
+			}
+			if len(faults) > 0 {
+				return errors.Join(faults...)
+			}
+			_, err = fmt.Fprintf(cmd.OutOrStdout(), "%s is right, and so are the network configurations of its %d resources\n", path, len(c.Resources))
+			return err
+		},
+	}
+	configFlag(cmd, &path)
+	return cmd
+}

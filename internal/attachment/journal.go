@@ -1,0 +1,84 @@
+package attachment
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"github.com/google/renameio/v2"
+)
+
+const recordSuffix = ".json"
+
+// Journal keeps one file per attachment in a folder that is the daemon's alone.
+// A file is replaced whole or not at all.
+type Journal struct {
+	dir string
+	log *slog.Logger
+}
+
+// OpenJournal makes the folder (mode 0700) if it is not there.
+func OpenJournal(dir string, log *slog.Logger) (*Journal, error) {
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return nil, fmt.Errorf("cannot make the journal's folder: %w", err)
+	}
+	return &Journal{dir: dir, log: log}, nil
+}
+
+// Load reads every record. A file that is none is left where it is and logged:
+// what it stands for may still exist, and somebody has to look.
+func (j *Journal) Load() ([]*Record, error) {
+	entries, err := os.ReadDir(j.dir)
+	if err != nil {
+		return nil, fmt.Errorf("cannot read the journal: %w", err)
+	}
+	var records []*Record
+	for _, e := range entries {
+		path := filepath.Join(j.dir, e.Name())
+		if !strings.HasSuffix(e.Name(), recordSuffix) {
+			// What a write left that a crash cut short; the record itself is whole.
+			if strings.HasPrefix(e.Name(), ".") && e.Type().IsRegular() {
+				_ = os.Remove(path)
+			}
+			continue
+		}
+		data, err := os.ReadFile(path)
+		if err != nil {
+			return nil, fmt.Errorf("cannot read the journal: %w", err)
+		}
+		r, err := decodeRecord(e.Name(), data)
+		if err != nil {
+			j.log.Error("a journal record cannot be used and is left alone: look at what it stands for and remove it", "file", path, "error", err)
+			continue
+		}
+		records = append(records, r)
+	}
+	return records, nil
+}
+
+// Write records r, replacing what was there under its key.
+func (j *Journal) Write(r *Record) error {
+	data, err := json.Marshal(r)
+	if err != nil {
+		return fmt.Errorf("%w: %w", ErrJournal, err)
+	}
+	if err := renameio.WriteFile(j.path(r.Key), data, 0o600, renameio.IgnoreUmask()); err != nil {
+		return fmt.Errorf("%w: %w", ErrJournal, err)
+	}
+	return nil
+}
+
+// Remove removes the record; one that is not there is no error.
+func (j *Journal) Remove(k Key) error {
+	if err := os.Remove(j.path(k)); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return fmt.Errorf("%w: %w", ErrJournal, err)
+	}
+	return nil
+}
+
+func (j *Journal) path(k Key) string { return filepath.Join(j.dir, k.String()+recordSuffix) }

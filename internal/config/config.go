@@ -1,0 +1,129 @@
+// Package config owns the daemon's configuration file: it reads the file, checks
+// every value and gives a configuration that the rest of the program need not check again.
+//
+// The file is JSON, read strictly: a key that is not known, a key written twice or
+// a value of the wrong type is an error with its line and column. What the file
+// does not allow is denied: a resource without an allow list allows nobody.
+//
+// The way of a file is: bytes, a tree of nodes that know where they were written
+// (syntax.go), the file's shape as raw types (raw.go), the validated [Config]
+// (validate.go). A new key is a line in raw.go and its check in validate.go.
+package config
+
+import (
+	"io/fs"
+	"log/slog"
+	"strconv"
+	"time"
+)
+
+// DefaultPath is the configuration file that is read when no other is named.
+const DefaultPath = "/etc/net-porter/config.json"
+
+// The values of the keys that the file leaves out. The plugin directories are
+// net-porter's own first, since distributions ship CNI plugins that are years old.
+const (
+	DefaultSocketPath   = "/run/net-porter.sock"
+	DefaultSocketUser   = "root"
+	DefaultSocketGroup  = "net-porter"
+	DefaultSocketMode   = fs.FileMode(0o660)
+	DefaultCNIConfigDir = "/etc/net-porter/cni.d"
+	DefaultCNITimeout   = 30 * time.Second
+	DefaultStateDir     = "/var/lib/net-porter"
+	DefaultLogLevel     = slog.LevelInfo
+	DefaultLogFormat    = "text"
+)
+
+// DefaultPluginDirs returns the directories that CNI plugins are looked for in, in
+// this order, when the file does not say.
+func DefaultPluginDirs() []string {
+	return []string{"/usr/lib/net-porter/cni", "/opt/cni/bin", "/usr/lib/cni", "/usr/libexec/cni"}
+}
+
+// Config is a validated configuration. Two files that mean the same give equal values.
+type Config struct {
+	Socket    Socket
+	Metrics   Metrics
+	CNI       CNI
+	StateDir  string     // absolute; StateDir/dhcp.sock fits a socket address (unix(7))
+	Resources []Resource // names are unique; may be empty, never nil
+	Log       Log
+}
+
+// Socket says where the daemon listens and who may connect. It is not used for a
+// socket that systemd passes.
+type Socket struct {
+	Path  string      // absolute; may be longer than a socket address (unix(7)) holds
+	User  string      // owner: a name, or a user id in decimal digits
+	Group string      // a name, or a group id in decimal digits
+	Mode  fs.FileMode // read and write bits only; the owner always has both
+}
+
+// Metrics says where metrics are served besides the daemon's own socket.
+type Metrics struct {
+	Listen        string // host:port for TCP; empty: not served on TCP
+	WebConfigFile string // absolute path of exporter-toolkit's web configuration (TLS, basic auth); empty: none
+}
+
+// CNI says where network configurations and plugins are, and how long one run of a plugin may take.
+type CNI struct {
+	ConfigDir  string        // absolute; holds <resource>.json, .conflist or .conf
+	PluginDirs []string      // absolute, without ':', which separates them in CNI_PATH (CNI specification)
+	Timeout    time.Duration // between MinCNITimeout and MaxCNITimeout
+}
+
+// The bounds of cni.timeout. Podman holds a user's network lock while a plugin
+// runs, so that a longer wait would look like a hang.
+const (
+	MinCNITimeout = 100 * time.Millisecond
+	MaxCNITimeout = 10 * time.Minute
+)
+
+// Resource is a network that users may attach to. An empty allow list allows nobody.
+type Resource struct {
+	Name        string      // names a file in CNI.ConfigDir: [A-Za-z0-9][A-Za-z0-9_.-]{0,62}, without ".."
+	AllowUsers  []Principal // in the file's order, no duplicates
+	AllowGroups []Principal // in the file's order, no duplicates
+}
+
+// Principal is a user or a group as the file names it. It is comparable.
+type Principal struct {
+	Name    string // empty when Numeric
+	ID      uint32 // user or group id, 0 to 4294967294; meaningful only when Numeric
+	Numeric bool
+}
+
+// String returns the name, or the id in decimal digits.
+func (p Principal) String() string {
+	if p.Numeric {
+		return strconv.FormatUint(uint64(p.ID), 10)
+	}
+	return p.Name
+}
+
+// Log says what the daemon logs and how.
+type Log struct {
+	Level   slog.Level // debug, info, warn or error
+	Format  string     // "text" or "json", see log/slog's handlers
+	DumpEnv bool       // log each plugin run's CNI environment and stdin; both may hold secrets
+}
+
+// Parse reads a configuration from data; name is the file name that errors show.
+// Every fault is an *[Error]; several are joined with [errors.Join] in the order
+// in which they are written in the file.
+func Parse(name string, data []byte) (*Config, error) {
+	root, err := parseSyntax(name, data)
+	if err != nil {
+		return nil, err
+	}
+	r := &reader{file: name, data: data}
+	raw, ok := object[rawConfig](r, root)
+	if !ok {
+		return nil, r.err()
+	}
+	c := r.config(raw)
+	if err := r.err(); err != nil {
+		return nil, err
+	}
+	return c, nil
+}

@@ -1,0 +1,79 @@
+package config
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"reflect"
+	"testing"
+)
+
+// rewrite writes a configuration as a file that leaves nothing to defaults.
+func rewrite(c *Config) []byte {
+	type m = map[string]any
+	ids := func(list []Principal) []any {
+		out := []any{}
+		for _, p := range list {
+			if p.Numeric {
+				out = append(out, p.ID)
+			} else {
+				out = append(out, p.Name)
+			}
+		}
+		return out
+	}
+	metrics := m{"listen": c.Metrics.Listen}
+	if c.Metrics.WebConfigFile != "" {
+		metrics["web_config_file"] = c.Metrics.WebConfigFile
+	}
+	resources := []m{}
+	for _, r := range c.Resources {
+		resources = append(resources, m{"name": r.Name, "allow_users": ids(r.AllowUsers), "allow_groups": ids(r.AllowGroups)})
+	}
+	level := map[int]string{-4: "debug", 0: "info", 4: "warn", 8: "error"}[int(c.Log.Level)]
+	data, err := json.Marshal(m{
+		"domain_socket": m{"path": c.Socket.Path, "user": c.Socket.User, "group": c.Socket.Group,
+			"mode": fmt.Sprintf("%04o", c.Socket.Mode)},
+		"metrics":   metrics,
+		"cni":       m{"config_dir": c.CNI.ConfigDir, "plugin_dirs": c.CNI.PluginDirs, "timeout": c.CNI.Timeout.String()},
+		"state_dir": c.StateDir,
+		"resources": resources,
+		"log":       m{"level": level, "format": c.Log.Format, "dump_env": m{"enabled": c.Log.DumpEnv}},
+	})
+	if err != nil {
+		panic(err)
+	}
+	return data
+}
+
+func FuzzParse(f *testing.F) {
+	for _, seed := range []string{
+		``, `{}`, `{"resources": []}`, `{"resources": [{"name": "a", "allow_user": [1, "2", "x\\y"], "allow_group": ["r"]}]}`,
+		`{"domain_socket": {"path": "/a", "user": 0, "group": "g", "mode": "0660"}, "state_dir": "/s", "resources": []}`,
+		`{"metrics": {"listen": ":9758", "web_config_file": "/w"}, "resources": [], "log": {"level": "warn", "dump_env": {"enabled": true}}}`,
+		`{"cni": {"config_dir": "/c", "plugin_dirs": ["/p"], "timeout": "1.5s"}, "resources": []}`,
+		"[\"\\ud83d\\ude00\", -1.5e+3, true, null, {\"a\": [[]]}]", "{\"a\": 1 // x\n}", "\xef\xbb\xbf{}", `"\ud800`,
+	} {
+		f.Add([]byte(seed))
+	}
+	f.Fuzz(func(t *testing.T, data []byte) {
+		if _, err := parseSyntax("c", data); err == nil && !json.Valid(data) {
+			t.Fatalf("accepted what is not JSON: %q", data)
+		}
+		c, err := Parse("c", data)
+		if err != nil {
+			var e *Error
+			if !errors.As(err, &e) || err.Error() == "" {
+				t.Fatalf("%T is not an *Error", err)
+			}
+			return
+		}
+		again, err := Parse("c", rewrite(c))
+		if err != nil {
+			t.Fatalf("%q is refused when rewritten: %v", data, err)
+		}
+		if !reflect.DeepEqual(c, again) {
+			t.Fatalf("rewritten it means something else:\n%+v\n%+v", c, again)
+		}
+	})
+}

@@ -1,0 +1,104 @@
+package config
+
+// The file's shape. Each type lists its keys in one table, which is all there is to
+// know about what an object may hold; the values are checked in validate.go.
+
+type rawConfig struct {
+	socket    value[rawSocket]
+	metrics   value[rawMetrics]
+	cni       value[rawCNI]
+	stateDir  value[string]
+	resources value[[]value[rawResource]]
+	log       value[rawLog]
+}
+
+func (c *rawConfig) keys() []key {
+	return []key{
+		{name: "domain_socket", read: one(&c.socket, object[rawSocket])},
+		{name: "metrics", read: one(&c.metrics, object[rawMetrics])},
+		{name: "cni", read: one(&c.cni, object[rawCNI])},
+		{name: "state_dir", read: one(&c.stateDir, text)},
+		{name: "resources", required: true, read: many(&c.resources, object[rawResource])},
+		{name: "log", read: one(&c.log, object[rawLog])},
+	}
+}
+
+type rawSocket struct {
+	path  value[string]
+	user  value[rawPrincipal]
+	group value[rawPrincipal]
+	mode  value[string]
+}
+
+func (s *rawSocket) keys() []key {
+	return []key{
+		{name: "path", read: one(&s.path, text)},
+		{name: "user", read: one(&s.user, principal)},
+		{name: "group", read: one(&s.group, principal)},
+		{name: "mode", read: one(&s.mode, octal)},
+	}
+}
+
+type rawMetrics struct {
+	listen        value[string]
+	webConfigFile value[string]
+}
+
+func (m *rawMetrics) keys() []key {
+	return []key{
+		{name: "listen", read: one(&m.listen, text)},
+		{name: "web_config_file", read: one(&m.webConfigFile, text)},
+	}
+}
+
+type rawCNI struct {
+	configDir  value[string]
+	pluginDirs value[[]value[string]]
+	timeout    value[string]
+}
+
+func (c *rawCNI) keys() []key {
+	return []key{
+		{name: "config_dir", read: one(&c.configDir, text)},
+		{name: "plugin_dirs", read: many(&c.pluginDirs, text)},
+		{name: "timeout", read: one(&c.timeout, duration)},
+	}
+}
+
+type rawResource struct {
+	name        value[string]
+	allowUsers  value[[]value[rawPrincipal]]
+	allowGroups value[[]value[rawPrincipal]]
+}
+
+func (r *rawResource) keys() []key {
+	return []key{
+		{name: "name", required: true, read: one(&r.name, text)},
+		{name: "allow_users", spellings: []string{"allow_user"}, read: many(&r.allowUsers, principal)},
+		{name: "allow_groups", spellings: []string{"allow_group"}, read: many(&r.allowGroups, principal)},
+	}
+}
+
+type rawLog struct {
+	level   value[string]
+	format  value[string]
+	dumpEnv value[rawDumpEnv]
+}
+
+func (l *rawLog) keys() []key {
+	return []key{
+		{name: "level", read: one(&l.level, text)},
+		{name: "format", read: one(&l.format, text)},
+		{name: "dump_env", read: one(&l.dumpEnv, object[rawDumpEnv])},
+	}
+}
+
+type rawDumpEnv struct {
+	enabled value[bool]
+}
+
+func (d *rawDumpEnv) keys() []key {
+	return []key{
+		{name: "enabled", read: one(&d.enabled, boolean)},
+	}
+}

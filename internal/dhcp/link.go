@@ -1,0 +1,102 @@
+package dhcp
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+
+	"github.com/vishvananda/netlink"
+	"github.com/vishvananda/netlink/nl"
+	"golang.org/x/sys/unix"
+)
+
+// link is an interface in a namespace, seen through sockets that were opened inside
+// it and work from anywhere.
+type link struct {
+	name    string
+	index   int
+	mac     net.HardwareAddr
+	handle  *netlink.Handle
+	changes *nl.NetlinkSocket // RTNLGRP_LINK
+}
+
+// openLink must be called inside the link's namespace.
+func openLink(name string) (*link, error) {
+	handle, err := netlink.NewHandle(unix.NETLINK_ROUTE)
+	if err != nil {
+		return nil, fmt.Errorf("cannot open netlink: %w", err)
+	}
+	l := &link{name: name, handle: handle}
+	if l.changes, err = nl.Subscribe(unix.NETLINK_ROUTE, unix.RTNLGRP_LINK); err != nil {
+		l.close()
+		return nil, fmt.Errorf("cannot watch links: %w", err)
+	}
+	dev, err := handle.LinkByName(name)
+	if err != nil {
+		l.close()
+		return nil, fmt.Errorf("cannot find interface %s: %w", name, err)
+	}
+	l.index, l.mac = dev.Attrs().Index, dev.Attrs().HardwareAddr
+	if len(l.mac) != 6 {
+		l.close()
+		return nil, fmt.Errorf("interface %s is no Ethernet link: DHCP needs one", name)
+	}
+	return l, nil
+}
+
+// setUp sets the link up. Its errors wrap ErrLinkDown.
+func (l *link) setUp() error {
+	dev, err := l.handle.LinkByIndex(l.index)
+	if err != nil {
+		return fmt.Errorf("cannot find interface %s again: %w", l.name, err)
+	}
+	if dev.Attrs().RawFlags&unix.IFF_UP != 0 {
+		return nil
+	}
+	if err := l.handle.LinkSetUp(dev); errors.Is(err, unix.ENETDOWN) {
+		return fmt.Errorf("cannot set %s up: %w: its parent interface on the host is down", l.name, ErrLinkDown)
+	} else if err != nil {
+		return fmt.Errorf("cannot set %s up: %w: %w", l.name, ErrLinkDown, err)
+	}
+	return nil
+}
+
+// waitReady waits until the link has carrier and can send, or ctx ends. Its errors
+// wrap ErrLinkDown when the time has run out, else ctx's cause.
+func (l *link) waitReady(ctx context.Context) error {
+	stop := context.AfterFunc(ctx, l.changes.Close) // ends Receive
+	defer stop()
+	for {
+		// The subscription is older than this look, so no change is missed.
+		dev, err := l.handle.LinkByIndex(l.index)
+		if err != nil {
+			return fmt.Errorf("interface %s has vanished: %w", l.name, err)
+		}
+		const ready = unix.IFF_UP | unix.IFF_RUNNING | unix.IFF_LOWER_UP
+		if dev.Attrs().RawFlags&ready == ready {
+			return nil
+		}
+		// ENOBUFS says that changes were lost, which is a reason to look again.
+		if _, _, err := l.changes.Receive(); err != nil && !errors.Is(err, unix.ENOBUFS) {
+			if ctx.Err() != nil {
+				return l.noCarrier(ctx)
+			}
+			return fmt.Errorf("cannot watch interface %s: %w", l.name, err)
+		}
+	}
+}
+
+func (l *link) noCarrier(ctx context.Context) error {
+	if cause := context.Cause(ctx); !errors.Is(cause, errTimeout) {
+		return cause
+	}
+	return fmt.Errorf("%w: %s has no carrier: is the host's parent interface up and its cable plugged in?", ErrLinkDown, l.name)
+}
+
+func (l *link) close() {
+	if l.changes != nil {
+		l.changes.Close()
+	}
+	l.handle.Close()
+}

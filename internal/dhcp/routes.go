@@ -1,0 +1,119 @@
+package dhcp
+
+import (
+	"net/netip"
+	"slices"
+)
+
+// parseRoutes fills Routers and Routes from options 121, 33 and 3, as the package's
+// documentation says. Routes are in an order in which each can be added: those on the
+// link first, since gateways may lie behind them.
+func (l *Lease) parseRoutes(opts func(uint8) []byte, wants func(uint8) bool) {
+	var routes []Route
+	if classless := opts(optClasslessRoutes); wants(optClasslessRoutes) && len(classless) > 0 {
+		routes = parseClasslessRoutes(classless)
+	} else {
+		if wants(optStaticRoutes) {
+			routes = parseStaticRoutes(opts(optStaticRoutes))
+		}
+		if wants(optRouters) {
+			l.Routers = parseAddrs(opts(optRouters))
+		}
+		if len(l.Routers) > 0 {
+			gw := l.Routers[0]
+			if !l.Address.Masked().Contains(gw) {
+				// Where every host has a network of its own (a /32), the router is outside.
+				routes = append(routes, Route{netip.PrefixFrom(gw, 32), netip.IPv4Unspecified()})
+			}
+			routes = append(routes, Route{netip.PrefixFrom(netip.IPv4Unspecified(), 0), gw})
+		}
+	}
+	l.Routes = usableRoutes(l.Address.Masked(), routes)
+}
+
+// usableRoutes drops what the kernel would refuse, which would fail the whole
+// attachment: a destination twice or that of the prefix itself, a gateway that is
+// not on the link.
+func usableRoutes(link netip.Prefix, routes []Route) []Route {
+	slices.SortStableFunc(routes, func(a, b Route) int { return rank(a) - rank(b) })
+	onLink := []netip.Prefix{link}
+	seen := map[netip.Prefix]bool{link: true}
+	var usable []Route
+	for _, r := range routes {
+		if seen[r.Destination] {
+			continue
+		}
+		if r.Gateway.IsUnspecified() {
+			onLink = append(onLink, r.Destination)
+		} else if !slices.ContainsFunc(onLink, func(p netip.Prefix) bool { return p.Contains(r.Gateway) }) {
+			continue
+		}
+		seen[r.Destination] = true
+		usable = append(usable, r)
+	}
+	return usable
+}
+
+func rank(r Route) int {
+	if r.Gateway.IsUnspecified() {
+		return 0
+	}
+	return 1
+}
+
+// parseClasslessRoutes reads option 121 (RFC 3442): the mask's length, the
+// destination's significant octets, the router. Reading ends at a malformed entry.
+func parseClasslessRoutes(b []byte) []Route {
+	var routes []Route
+	for len(b) > 0 && len(routes) < maxRoutes {
+		bits := int(b[0])
+		octets := (bits + 7) / 8
+		if bits > 32 || len(b) < 1+octets+4 {
+			break
+		}
+		var dst [4]byte
+		copy(dst[:], b[1:1+octets])
+		gw := netip.AddrFrom4([4]byte(b[1+octets:]))
+		b = b[1+octets+4:]
+		routes = appendRoute(routes, netip.PrefixFrom(netip.AddrFrom4(dst), bits), gw)
+	}
+	return routes
+}
+
+// parseStaticRoutes reads option 33 (RFC 2132, section 5.8): pairs of destination and
+// router, where the destination's class gives its mask and a host bit makes it a
+// host's. A default route cannot be said this way.
+func parseStaticRoutes(b []byte) []Route {
+	var routes []Route
+	for ; len(b) >= 8 && len(routes) < maxRoutes; b = b[8:] {
+		dst, gw := netip.AddrFrom4([4]byte(b)), netip.AddrFrom4([4]byte(b[4:]))
+		if !usableHost(dst) || gw.IsUnspecified() {
+			continue
+		}
+		bits := classBits(dst.As4()[0])
+		if netip.PrefixFrom(dst, bits).Masked().Addr() != dst {
+			bits = 32
+		}
+		routes = appendRoute(routes, netip.PrefixFrom(dst, bits), gw)
+	}
+	return routes
+}
+
+// classBits is the length of a network's prefix by its class (RFC 791, section 3.2).
+func classBits(first byte) int {
+	switch {
+	case first < 128:
+		return 8
+	case first < 192:
+		return 16
+	}
+	return 24
+}
+
+func appendRoute(routes []Route, dst netip.Prefix, gw netip.Addr) []Route {
+	dst = dst.Masked()
+	if dst.Bits() > 0 && !usableHost(dst.Addr()) || !gw.IsUnspecified() && !usableHost(gw) {
+		return routes
+	}
+	return append(routes, Route{dst, gw})
+}

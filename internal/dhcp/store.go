@@ -1,0 +1,90 @@
+package dhcp
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"github.com/google/renameio/v2"
+)
+
+const leaseSuffix = ".json"
+
+// store keeps one file per lease, "<id>@<interface>.json": '@' is in neither, so no
+// two leases share a name.
+type store struct{ dir string }
+
+func (s store) path(k key) string {
+	return filepath.Join(s.dir, k.id+"@"+k.ifname+leaseSuffix)
+}
+
+// write replaces the lease's file; after a crash either the old or the new is there.
+func (s store) write(l Lease) error {
+	data, err := json.MarshalIndent(l, "", "  ")
+	if err != nil {
+		return err
+	}
+	return renameio.WriteFile(s.path(l.key()), append(data, '\n'), 0o600,
+		renameio.IgnoreUmask(), renameio.WithTempDir(s.dir))
+}
+
+func (s store) remove(k key) error {
+	if err := os.Remove(s.path(k)); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	return nil
+}
+
+func (s store) load(log *slog.Logger) (map[key]Lease, error) {
+	if err := os.MkdirAll(s.dir, 0o700); err != nil {
+		return nil, err
+	}
+	entries, err := os.ReadDir(s.dir)
+	if err != nil {
+		return nil, err
+	}
+	leases := map[key]Lease{}
+	for _, entry := range entries {
+		path := filepath.Join(s.dir, entry.Name())
+		if strings.HasPrefix(entry.Name(), ".") && entry.Type().IsRegular() {
+			os.Remove(path) // what a write left that never came to its end
+			continue
+		}
+		if !strings.HasSuffix(entry.Name(), leaseSuffix) {
+			continue
+		}
+		l, err := s.read(path)
+		if err != nil {
+			log.Warn("lease left out: the address stays taken on the server until its time is over", "file", path, "error", err)
+			continue
+		}
+		leases[l.key()] = l
+	}
+	return leases, nil
+}
+
+func (s store) read(path string) (Lease, error) {
+	data, err := os.ReadFile(path)
+	if err != nil {
+		return Lease{}, err
+	}
+	var l Lease
+	if err := json.Unmarshal(data, &l); err != nil {
+		return Lease{}, fmt.Errorf("cannot read lease: %w", err)
+	}
+	if err := l.key().validate(); err != nil {
+		return Lease{}, err
+	}
+	if s.path(l.key()) != path {
+		return Lease{}, errors.New("the lease is another interface's than its file's name says")
+	}
+	if !usableHost(l.Server) || !l.Address.IsValid() || !usableHost(l.Address.Addr()) {
+		return Lease{}, errors.New("no valid server or address")
+	}
+	return l, nil
+}

@@ -1,0 +1,85 @@
+package netns
+
+import (
+	"fmt"
+	"runtime"
+
+	"golang.org/x/sys/unix"
+)
+
+// onThread runs fn on a goroutine of its own that is locked to a thread, and does
+// not wait. The thread goes back to the runtime if fn returns true; if it returns
+// false, or does not return, the thread ends with the goroutine, and with it
+// whatever fn made of it.
+//
+// It is never the process's first thread: that one cannot end, and it is the one
+// that /proc/<pid> of the daemon shows.
+func onThread(fn func() (clean bool)) {
+	go func() {
+		runtime.LockOSThread()
+		if unix.Gettid() != unix.Getpid() {
+			if fn() {
+				runtime.UnlockOSThread()
+			}
+			return
+		}
+		defer runtime.UnlockOSThread()
+		// As long as this goroutine waits here, no other runs on this thread.
+		done := make(chan struct{})
+		go func() {
+			defer close(done)
+			runtime.LockOSThread()
+			if fn() {
+				runtime.UnlockOSThread()
+			}
+		}()
+		<-done
+	}()
+}
+
+// Do runs fn inside the namespace and returns its error, or an error of its own if
+// the namespace cannot be entered; then fn was not run. fn runs on another
+// goroutine, locked to its thread: goroutines that it starts are not inside, and
+// what it opens there (sockets, child processes) stays inside for good and keeps
+// the namespace alive. If fn panics, Do panics with the same value.
+//
+// A thread that cannot be brought back is never used again.
+func (n *Namespace) Do(fn func() error) error {
+	var (
+		err      error
+		panicked any
+		finished bool
+		done     = make(chan struct{})
+	)
+	onThread(func() (clean bool) {
+		defer close(done)
+		home, openErr := unix.Open("/proc/thread-self/ns/net", unix.O_RDONLY|unix.O_CLOEXEC, 0)
+		if openErr != nil {
+			err, finished = fmt.Errorf("cannot enter a network namespace: its own is not readable: %w", openErr), true
+			return true
+		}
+		defer unix.Close(home)
+		if err = n.enter(); err != nil {
+			finished = true
+			return true
+		}
+		// Deferred, so that it is done before the caller goes on, however fn ends.
+		defer func() { clean = unix.Setns(home, unix.CLONE_NEWNET) == nil && clean }()
+		defer func() {
+			if !finished {
+				panicked = recover()
+			}
+		}()
+		err = fn()
+		finished = true
+		return true
+	})
+	<-done
+	switch {
+	case panicked != nil:
+		panic(panicked)
+	case !finished: // fn ended its goroutine, e.g. by t.FailNow
+		runtime.Goexit()
+	}
+	return err
+}

@@ -1,0 +1,117 @@
+package plugin
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"path/filepath"
+	"time"
+
+	"github.com/net-porter/net-porter/internal/api"
+	"github.com/net-porter/net-porter/internal/netavark"
+	"github.com/net-porter/net-porter/internal/version"
+)
+
+// requestTimeout bounds one call of the daemon, which has shorter deadlines of its
+// own: only a daemon that hangs meets this one. Podman itself waits for ever.
+const requestTimeout = 60 * time.Second
+
+// handler carries out netavark's commands.
+type handler struct {
+	stderr  io.Writer
+	timeout time.Duration // for one call of the daemon
+	// pause waits between two attempts to connect.
+	pause func(context.Context) error
+	// netavarkDirs are searched for netavark, in this order.
+	netavarkDirs []string
+}
+
+var _ netavark.Handler = (*handler)(nil)
+
+func newHandler(stderr io.Writer) *handler {
+	return &handler{
+		stderr:  stderr,
+		timeout: requestTimeout,
+		pause:   pause,
+		// podman's helper_binaries_dir (containers.conf(5)).
+		netavarkDirs: []string{"/usr/local/libexec/podman", "/usr/local/lib/podman", "/usr/libexec/podman", "/usr/lib/podman"},
+	}
+}
+
+// Info names the build's version.
+func (h *handler) Info() netavark.Info {
+	return netavark.Info{Version: version.String(), APIVersion: netavark.APIVersion}
+}
+
+// Setup attaches the container, and replies what it has got. When the reply cannot
+// be made the attachment is taken back: netavark sends no teardown after a setup
+// that failed.
+func (h *handler) Setup(ctx context.Context, netns string, exec *netavark.Exec) (*netavark.StatusBlock, error) {
+	target, err := findTarget(&exec.Network)
+	if err != nil {
+		return nil, err
+	}
+	client, err := h.client(target.socket)
+	if err != nil {
+		return nil, err
+	}
+	result, err := client.attach(ctx, target.resource, attachRequest(netns, exec))
+	if err != nil {
+		return nil, err
+	}
+	status, err := statusBlock(exec.NetworkOptions.InterfaceName, result)
+	if err == nil && ctx.Err() != nil {
+		err = errInterrupted
+	}
+	if err != nil {
+		if undo := client.detach(context.WithoutCancel(ctx), target.resource, detachRequest(netns, exec)); undo != nil {
+			h.warn("the interface could not be taken back: %v", undo)
+		}
+		return nil, err
+	}
+	return status, nil
+}
+
+// Teardown detaches the container. What goes wrong is only a warning: the daemon
+// releases by itself what belongs to a namespace that is gone.
+func (h *handler) Teardown(ctx context.Context, netns string, exec *netavark.Exec) {
+	if err := h.teardown(ctx, netns, exec); err != nil {
+		h.warn("container %s was not detached, the daemon will release what it had: %v", name(exec), err)
+	}
+}
+
+func (h *handler) teardown(ctx context.Context, netns string, exec *netavark.Exec) error {
+	target, err := findTarget(&exec.Network)
+	if err != nil {
+		return err
+	}
+	client, err := h.client(target.socket)
+	if err != nil {
+		return err
+	}
+	return client.detach(ctx, target.resource, detachRequest(netns, exec))
+}
+
+func name(exec *netavark.Exec) string {
+	if exec.ContainerName != "" {
+		return plain(exec.ContainerName)
+	}
+	return plain(exec.ContainerID)
+}
+
+// warn writes one line to stderr, which reaches the person who called podman.
+func (h *handler) warn(format string, args ...any) {
+	fmt.Fprintf(h.stderr, "net-porter: warning: %s\n", fmt.Sprintf(format, args...))
+}
+
+func detachRequest(netns string, exec *netavark.Exec) api.DetachRequest {
+	request := api.DetachRequest{
+		ContainerID:   exec.ContainerID,
+		InterfaceName: exec.NetworkOptions.InterfaceName,
+	}
+	// It is only a hint here, and must not be why a detach is refused.
+	if filepath.IsAbs(netns) && len(netns) <= maxNetns {
+		request.Netns = netns
+	}
+	return request
+}

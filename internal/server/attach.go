@@ -1,0 +1,175 @@
+package server
+
+import (
+	"context"
+	"encoding/json"
+	"net/http"
+	"slices"
+	"time"
+
+	"github.com/net-porter/net-porter/internal/api"
+	"github.com/net-porter/net-porter/internal/attachment"
+	"github.com/net-porter/net-porter/internal/netns"
+	"github.com/net-porter/net-porter/internal/peer"
+	"github.com/net-porter/net-porter/internal/policy"
+)
+
+// AttachContainer answers POST /v1/networks/{resource}/attach.
+func (s *Server) AttachContainer(w http.ResponseWriter, r *http.Request, resource api.Resource) {
+	d := s.decide("attach", caller(r), resource)
+	err := s.attach(w, r, d)
+	d.end(r.Context(), err)
+	if err != nil {
+		problemOf(err).write(w)
+	}
+}
+
+// attach goes the way of a request: well-formed, may they, is it theirs, make it, answer.
+func (s *Server) attach(w http.ResponseWriter, r *http.Request, d *decision) error {
+	leave, ok := s.inFlight.enter(d.id)
+	if !ok {
+		return newProblem(api.Busy, "you have too many attachments in the making: wait for some to be ready")
+	}
+	defer leave()
+	var body api.AttachRequest
+	if err := decodeBody(w, r, &body); err != nil {
+		return err
+	}
+	in, err := checkAttach(body, d.id.IsRoot())
+	if err != nil {
+		return err
+	}
+	d.container, d.containerName = in.containerID, in.containerName
+
+	rules, use, err := s.catalog.permitted(d.resource, d.id)
+	if err != nil {
+		d.denied(string(use.Reason))
+		return err
+	}
+	d.known = true
+	key := attachment.Key{UID: d.id.UID, ContainerID: in.containerID, Interface: in.interfaceName}
+	replayed, err := s.checkStatic(d, rules, key, in)
+	if err != nil {
+		return err
+	}
+	namespace, err := s.open(r.Context(), d.id, in.netns)
+	if err != nil {
+		d.denied("netns")
+		return err
+	}
+	defer namespace.Close()
+	if replayed != nil && namespace.ID() != *replayed {
+		d.denied(string(policy.ReasonStaticAddress))
+		return staticProblem(d.resource)
+	}
+	network, err := s.catalog.network(d.resource)
+	if err != nil {
+		return err
+	}
+	request := attachment.Request{
+		Key: key, Container: in.containerName, User: s.userName(r.Context(), d.id.UID),
+		Resource: d.resource, Network: network, Namespace: namespace, Wanted: in.ips,
+	}
+	request.Args = cniArgs(request, in)
+	if len(in.ports) > 0 && network.HasCapability("portMappings") {
+		if request.Ports, err = portMappings(in.ports); err != nil {
+			return err
+		}
+	}
+	record, err := s.attachments.Attach(r.Context(), request)
+	if err != nil {
+		return err
+	}
+	return s.deliver(w, r, record, namespace)
+}
+
+// checkStatic refuses addresses that nobody granted. For addresses which the same
+// container had a moment ago it returns the namespace in which it had them.
+func (s *Server) checkStatic(d *decision, rules policy.Resource, key attachment.Key, in *attachInput) (*netns.ID, error) {
+	if len(in.ips) == 0 && len(in.mac) == 0 {
+		return nil, nil
+	}
+	had, replay := s.attachments.Replays(key, d.resource, in.ips, in.mac)
+	verdict := policy.Attach(subject(d.id), rules, policy.Request{StaticIPs: in.ips, StaticMAC: in.mac, Replay: replay})
+	if !verdict.Allowed {
+		d.denied(string(verdict.Reason))
+		return nil, staticProblem(d.resource)
+	}
+	return &had, nil
+}
+
+func staticProblem(resource string) error {
+	return newProblem(api.AddressNotPermitted, "resource "+resource+" gives addresses itself, and no address or MAC of your choice is granted to you: run the container without --ip, --ip6 and --mac-address")
+}
+
+// open opens the namespace with the caller's eyes and proves that it is theirs.
+func (s *Server) open(ctx context.Context, id peer.Identity, path string) (*netns.Namespace, error) {
+	return s.namespaces.Open(ctx, netns.Caller{
+		UID: id.UID, GID: id.GID, Groups: id.Groups, PID: id.PID, Alive: id.Alive,
+	}, path)
+}
+
+// deliver sends the result. A caller that is gone by now will never tear down what
+// it did not learn of, so it is undone.
+func (s *Server) deliver(w http.ResponseWriter, r *http.Request, record *attachment.Record, namespace *netns.Namespace) error {
+	err := context.Cause(r.Context())
+	if err == nil {
+		_ = http.NewResponseController(w).SetWriteDeadline(time.Now().Add(bodyTimeout))
+		err = writeJSON(w, resultOf(record))
+	}
+	if err == nil {
+		err = http.NewResponseController(w).Flush()
+	}
+	if err == nil {
+		return nil
+	}
+	if undoErr := s.attachments.Detach(r.Context(), record.Key, namespace); undoErr != nil {
+		s.log.Error("cannot undo an attachment whose caller hung up", "attachment", record.Key.String(), "error", undoErr)
+	}
+	return attachment.ErrAbandoned
+}
+
+// cniArgs are the CNI_ARGS of an attachment. All values have been checked; a user
+// name comes from NSS and is left out where CNI_ARGS could not carry it.
+func cniArgs(q attachment.Request, in *attachInput) [][2]string {
+	name := in.containerName
+	if name == "" {
+		name = in.containerID[:min(len(in.containerID), 12)]
+	}
+	user := q.User
+	if !namePattern.MatchString(user) {
+		user = uidText(q.UID)
+	}
+	args := [][2]string{
+		{"K8S_POD_NAME", name},
+		{"K8S_POD_NAMESPACE", user},
+		{"K8S_POD_INFRA_CONTAINER_ID", in.containerID},
+	}
+	if in.hostname != "" {
+		args = append(args, [2]string{"NET_PORTER_HOSTNAME", in.hostname})
+	}
+	if len(in.mac) > 0 {
+		args = append(args, [2]string{"MAC", in.mac.String()})
+	}
+	return args
+}
+
+// portMappings is CNI's capability of that name (CNI conventions), a range taken apart.
+func portMappings(ports []api.PortMapping) (json.RawMessage, error) {
+	type entry struct {
+		HostPort      int    `json:"hostPort"`
+		ContainerPort int    `json:"containerPort"`
+		Protocol      string `json:"protocol"`
+		HostIP        string `json:"hostIP,omitempty"`
+	}
+	var entries []entry
+	for _, p := range ports {
+		for i := range p.Range {
+			entries = append(entries, entry{p.HostPort + i, p.ContainerPort + i, string(p.Protocol), p.HostIP})
+		}
+	}
+	if len(entries) > maxPortMappings {
+		return nil, invalid("port_mappings", "at most %d ports in all", maxPortMappings)
+	}
+	return json.Marshal(slices.Clip(entries))
+}

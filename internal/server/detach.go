@@ -1,0 +1,87 @@
+package server
+
+import (
+	"net/http"
+	"strconv"
+
+	"github.com/net-porter/net-porter/internal/api"
+	"github.com/net-porter/net-porter/internal/attachment"
+	"github.com/net-porter/net-porter/internal/netns"
+)
+
+// DetachContainer answers POST /v1/networks/{resource}/detach. What is removed, and
+// who may have it removed, is in the record: the resource need not exist any more,
+// and a caller who has lost it may still give back what they have.
+func (s *Server) DetachContainer(w http.ResponseWriter, r *http.Request, resource api.Resource) {
+	d := s.decide("detach", caller(r), resource)
+	err := s.detach(w, r, d)
+	d.end(r.Context(), err)
+	if err != nil {
+		problemOf(err).write(w)
+		return
+	}
+	w.WriteHeader(http.StatusNoContent)
+}
+
+func (s *Server) detach(w http.ResponseWriter, r *http.Request, d *decision) error {
+	leave, ok := s.inFlight.enter(d.id)
+	if !ok {
+		return newProblem(api.Busy, "you have too many requests under way: wait for some to end")
+	}
+	defer leave()
+	var body api.DetachRequest
+	if err := decodeBody(w, r, &body); err != nil {
+		return err
+	}
+	if err := checkDetach(body); err != nil {
+		return err
+	}
+	d.container = body.ContainerID
+	record := s.recorded(d, body)
+	if record == nil {
+		d.nothing = true
+		return nil
+	}
+	d.known, d.containerName = true, record.Container
+	var namespace *netns.Namespace
+	if body.Netns != "" {
+		// A namespace that is gone, or not the caller's, is no reason to keep the rest.
+		if opened, err := s.open(r.Context(), d.id, body.Netns); err == nil {
+			defer opened.Close()
+			namespace = opened
+		} else {
+			s.log.Debug("detach goes on without the namespace", "attachment", record.Key.String(), "error", err)
+		}
+	}
+	return s.attachments.Detach(r.Context(), record.Key, namespace)
+}
+
+// recorded finds the attachment that a caller means: their own, and for root also
+// another user's, where only one user has a container of that id.
+func (s *Server) recorded(d *decision, body api.DetachRequest) *attachment.Record {
+	own := attachment.Key{UID: d.id.UID, ContainerID: body.ContainerID, Interface: body.InterfaceName}
+	if record, ok := s.attachments.Get(own); ok && record.Resource == d.resource {
+		return record
+	}
+	if !d.id.IsRoot() {
+		return nil
+	}
+	var found *attachment.Record
+	for _, record := range s.attachments.List() {
+		if record.Interface != body.InterfaceName || record.Resource != d.resource {
+			continue
+		}
+		if record.CNIContainerID() == body.ContainerID {
+			return record
+		}
+		if record.ContainerID == body.ContainerID {
+			if found != nil {
+				return nil // two users' containers: root has to say whose
+			}
+			found = record
+		}
+	}
+	return found
+}
+
+func uidText(uid uint32) string { return strconv.FormatUint(uint64(uid), 10) }

@@ -1,0 +1,71 @@
+package server
+
+import (
+	"fmt"
+	"net"
+	"net/http"
+	"runtime/debug"
+	"strings"
+
+	"github.com/net-porter/net-porter/internal/api"
+	"github.com/net-porter/net-porter/internal/peer"
+)
+
+// fromBrowser names headers that a browser adds and netavark, curl or Prometheus
+// do not. A page that talks a browser, or a proxy that forwards to the socket, into
+// calling the daemon would act with the rights of whoever runs it.
+var fromBrowser = []string{"Origin", "Referer", "Sec-Fetch-Site", "Sec-Fetch-Mode"}
+
+// refuseBrowsers refuses requests that carry a browser's marks or another host than
+// localhost, which is what DNS rebinding looks like.
+func refuseBrowsers(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		for _, name := range fromBrowser {
+			if _, there := r.Header[name]; there {
+				newProblem(api.NotPermitted, "requests that a browser makes are refused: the header "+name+" must not be there").write(w)
+				return
+			}
+		}
+		if !localHost(r.Host) {
+			newProblem(api.NotPermitted, "the request's host must be localhost: write http://localhost/... after --unix-socket").write(w)
+			return
+		}
+		next.ServeHTTP(w, r)
+	})
+}
+
+func localHost(host string) bool {
+	if name, _, err := net.SplitHostPort(host); err == nil {
+		host = name
+	}
+	return host == "" || strings.EqualFold(host, "localhost")
+}
+
+// requireIdentity lets nobody in whom the kernel has not named.
+func requireIdentity(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if _, ok := peer.FromContext(r.Context()); !ok {
+			newProblem(api.NotPermitted, "the kernel does not say who you are: call through the daemon's unix socket").write(w)
+			return
+		}
+		next.ServeHTTP(w, r)
+	})
+}
+
+// recoverPanics turns a panic into an answer and a log line: one bad request must
+// not take the daemon from everybody else.
+func (s *Server) recoverPanics(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		defer func() {
+			switch v := recover(); v {
+			case nil:
+			case http.ErrAbortHandler: // net/http's own way to drop a connection
+				panic(v)
+			default:
+				s.log.Error("a request handler panicked; please report it", "panic", fmt.Sprint(v), "stack", string(debug.Stack()))
+				problemOf(fmt.Errorf("panic: %v", v)).write(w)
+			}
+		}()
+		next.ServeHTTP(w, r)
+	})
+}

@@ -1,0 +1,129 @@
+package server
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"net/http"
+
+	"github.com/net-porter/net-porter/internal/api"
+	"github.com/net-porter/net-porter/internal/attachment"
+	"github.com/net-porter/net-porter/internal/cni"
+	"github.com/net-porter/net-porter/internal/dhcp"
+	"github.com/net-porter/net-porter/internal/netns"
+)
+
+// kinds gives every problem code its HTTP status and its title (RFC 9457, section 3.1).
+var kinds = map[api.ProblemCode]struct {
+	status int
+	title  string
+}{
+	api.ResourceNotFound:    {http.StatusNotFound, "No such resource for you"},
+	api.NotPermitted:        {http.StatusForbidden, "Not permitted"},
+	api.NetnsNotFound:       {http.StatusNotFound, "No network namespace there"},
+	api.NetnsNotOwned:       {http.StatusForbidden, "The network namespace is not yours"},
+	api.AddressNotPermitted: {http.StatusForbidden, "The address is not granted to you"},
+	api.QuotaExceeded:       {http.StatusForbidden, "You have as many attachments as you may"},
+	api.AlreadyAttached:     {http.StatusConflict, "Already attached"},
+	api.InvalidRequest:      {http.StatusBadRequest, "The request is not valid"},
+	api.CniFailed:           {http.StatusBadGateway, "The CNI plugins failed"},
+	api.DhcpNoOffer:         {http.StatusGatewayTimeout, "No address from DHCP"},
+	api.Timeout:             {http.StatusGatewayTimeout, "It took too long"},
+	api.Busy:                {http.StatusTooManyRequests, "Too much at once"},
+	api.ResourceUnavailable: {http.StatusServiceUnavailable, "The resource cannot be used now"},
+	api.Internal:            {http.StatusInternalServerError, "The daemon failed"},
+}
+
+// problem is an error as the caller sees it. Cause is for the log only: it may tell
+// of files and users that are not the caller's.
+type problem struct {
+	code   api.ProblemCode
+	status int // the code's own where 0
+	detail string
+	cause  error
+}
+
+func (p *problem) Error() string {
+	if p.cause != nil {
+		return p.cause.Error()
+	}
+	return p.detail
+}
+
+func (p *problem) Unwrap() error { return p.cause }
+
+func newProblem(code api.ProblemCode, detail string) *problem {
+	return &problem{code: code, detail: detail}
+}
+
+// problemOf says what an error means to the caller. It is the one place where the
+// errors of the packages below become problems.
+func problemOf(err error) *problem {
+	if p, ok := errors.AsType[*problem](err); ok {
+		return p
+	}
+	with := func(code api.ProblemCode, detail string) *problem {
+		return &problem{code: code, detail: detail, cause: err}
+	}
+	switch {
+	case errors.Is(err, netns.ErrInvalidPath):
+		return with(api.InvalidRequest, err.Error())
+	case errors.Is(err, netns.ErrCallerHidden):
+		return with(api.InvalidRequest, err.Error())
+	case errors.Is(err, netns.ErrNotOwned), errors.Is(err, netns.ErrHostNamespace):
+		return with(api.NetnsNotOwned, err.Error())
+	case errors.Is(err, netns.ErrNotFound), errors.Is(err, netns.ErrNotNetns), errors.Is(err, netns.ErrCallerGone):
+		return with(api.NetnsNotFound, err.Error())
+	case errors.Is(err, netns.ErrBusy):
+		return with(api.Busy, err.Error())
+	case errors.Is(err, netns.ErrTimeout):
+		return with(api.Timeout, err.Error())
+	case errors.Is(err, attachment.ErrAlreadyAttached):
+		return with(api.AlreadyAttached, "the container already has this interface in this namespace: detach it first, or choose another interface name")
+	case errors.Is(err, attachment.ErrAbandoned):
+		return with(api.Timeout, "the caller hung up before the attachment was made; nothing is left of it")
+	}
+	return pluginProblem(err, with)
+}
+
+// pluginProblem is problemOf for what comes out of running plugins.
+func pluginProblem(err error, with func(api.ProblemCode, string) *problem) *problem {
+	const ask = "; the administrator finds more in the log of net-porter (journalctl -u net-porter)"
+	switch {
+	case errors.Is(err, dhcp.ErrNoOffer):
+		return with(api.DhcpNoOffer, "no DHCP server answered on this network within the time allowed: check that one serves it, that it has addresses left, and that the parent link has a carrier")
+	case errors.Is(err, dhcp.ErrNoAck), errors.Is(err, dhcp.ErrNak):
+		return with(api.DhcpNoOffer, "the DHCP server offered an address and then did not grant it: look at the DHCP server's log")
+	case errors.Is(err, dhcp.ErrLinkDown):
+		return with(api.ResourceUnavailable, "the network's parent link is down or has no carrier: ask the administrator to look at it")
+	case errors.Is(err, cni.ErrTimeout), errors.Is(err, context.DeadlineExceeded):
+		return with(api.Timeout, "the CNI plugins did not finish within the time allowed and were stopped; nothing is left of the attachment"+ask)
+	case errors.Is(err, cni.ErrPluginMissing), errors.Is(err, cni.ErrPluginUnsafe):
+		return with(api.ResourceUnavailable, "a CNI plugin that this resource needs is missing or not safe to run"+ask)
+	}
+	if plugin, ok := errors.AsType[*cni.PluginError](err); ok {
+		return with(api.CniFailed, plugin.Error()+ask)
+	}
+	return with(api.Internal, "something went wrong inside the daemon, and not by your fault"+ask)
+}
+
+// write answers with the problem.
+func (p *problem) write(w http.ResponseWriter) {
+	kind := kinds[p.code]
+	status := p.status
+	if status == 0 {
+		status = kind.status
+	}
+	if answer, ok := w.(*codeWriter); ok {
+		answer.code = p.code
+	}
+	w.Header().Set("Content-Type", api.ProblemMediaType)
+	if p.code == api.Busy {
+		w.Header().Set("Retry-After", "1")
+	}
+	w.WriteHeader(status)
+	_ = json.NewEncoder(w).Encode(api.Problem{
+		Type: api.ProblemTypePrefix + string(p.code), Title: kind.title,
+		Status: status, Detail: p.detail, Code: p.code,
+	})
+}

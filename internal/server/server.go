@@ -1,0 +1,114 @@
+// Package server owns the daemon's HTTP API: routes, who may call them, the checks
+// at their edge, and the socket that it listens on.
+package server
+
+import (
+	"context"
+	"encoding/json"
+	"log/slog"
+	"net/http"
+
+	"github.com/go-chi/chi/v5"
+
+	"github.com/net-porter/net-porter/internal/api"
+	"github.com/net-porter/net-porter/internal/api/apiserver"
+	"github.com/net-porter/net-porter/internal/attachment"
+	"github.com/net-porter/net-porter/internal/metrics"
+	"github.com/net-porter/net-porter/internal/netns"
+	"github.com/net-porter/net-porter/internal/nss"
+	"github.com/net-porter/net-porter/internal/peer"
+	"github.com/net-porter/net-porter/internal/policy"
+)
+
+// UserNames gives users their names; *nss.Resolver is one.
+type UserNames interface {
+	UserByID(ctx context.Context, uid uint32) (nss.User, error)
+}
+
+// Options are what a Server works with.
+type Options struct {
+	Resources   []policy.Resource
+	ConfigDir   string   // of conflists
+	PluginDirs  []string // of CNI plugins
+	Attachments *attachment.Manager
+	Namespaces  *netns.Opener
+	Users       UserNames
+	Metrics     *metrics.Metrics
+	Version     string
+	Logger      *slog.Logger
+}
+
+// Server answers the API of openapi/net-porter.yaml.
+type Server struct {
+	catalog     catalog
+	attachments *attachment.Manager
+	namespaces  *netns.Opener
+	users       UserNames
+	metrics     *metrics.Metrics
+	version     string
+	log         *slog.Logger
+	inFlight    inFlight
+}
+
+// New makes a Server.
+func New(o Options) *Server {
+	s := &Server{
+		catalog: catalog{
+			resources: map[string]policy.Resource{}, configDir: o.ConfigDir,
+			pluginDirs: o.PluginDirs, log: o.Logger,
+		},
+		attachments: o.Attachments, namespaces: o.Namespaces, users: o.Users,
+		metrics: o.Metrics, version: o.Version, log: o.Logger,
+	}
+	for _, r := range o.Resources {
+		s.catalog.resources[r.Name] = r
+	}
+	return s
+}
+
+var _ apiserver.ServerInterface = (*Server)(nil)
+
+// Handler is the whole API. Requests have to come from connections of a
+// peer.Listener, with peer.ConnContext as the server's ConnContext.
+func (s *Server) Handler() http.Handler {
+	r := chi.NewRouter()
+	r.Use(s.count, s.recoverPanics, refuseBrowsers, requireIdentity)
+	r.NotFound(func(w http.ResponseWriter, r *http.Request) {
+		p := newProblem(api.InvalidRequest, "there is nothing under this path; GET /openapi.yaml tells what there is")
+		p.status = http.StatusNotFound
+		p.write(w)
+	})
+	r.MethodNotAllowed(func(w http.ResponseWriter, r *http.Request) {
+		p := newProblem(api.InvalidRequest, "this path does not take "+r.Method+"; GET /openapi.yaml tells what it takes")
+		p.status = http.StatusMethodNotAllowed
+		p.write(w)
+	})
+	return apiserver.HandlerWithOptions(s, apiserver.ChiServerOptions{
+		BaseRouter: r,
+		ErrorHandlerFunc: func(w http.ResponseWriter, _ *http.Request, err error) {
+			p := newProblem(api.InvalidRequest, "the path is not well-formed")
+			p.cause = err
+			p.write(w)
+		},
+	})
+}
+
+// caller is who makes the request; requireIdentity has made sure that it is known.
+func caller(r *http.Request) peer.Identity {
+	id, _ := peer.FromContext(r.Context())
+	return id
+}
+
+// userName is the caller's name, or the empty string for a uid without one.
+func (s *Server) userName(ctx context.Context, uid uint32) string {
+	u, err := s.users.UserByID(ctx, uid)
+	if err != nil {
+		return ""
+	}
+	return u.Name
+}
+
+func writeJSON(w http.ResponseWriter, v any) error {
+	w.Header().Set("Content-Type", "application/json")
+	return json.NewEncoder(w).Encode(v)
+}
