@@ -40,6 +40,8 @@ type daemon struct {
 }
 
 func newDaemon(ctx context.Context, c *config.Config, log *slog.Logger) (*daemon, error) {
+	// CNI plugins inherit it, and write files of theirs that others should read but not change.
+	unix.Umask(0o022)
 	d := &daemon{config: c, log: log, users: nss.New()}
 	if err := d.lockState(); err != nil {
 		return nil, err
@@ -153,7 +155,7 @@ func (d *daemon) run(ctx context.Context) error {
 		// An attach takes no longer than its plugins may, and then its undo.
 		return d.server.Serve(outer, listener, 2*d.config.CNI.Timeout)
 	})
-	d.log.Info("net-porter is ready", "version", version.String(), "socket", listener.Addr().String(), "resources", len(d.config.Resources))
+	d.log.Info("net-porter is ready", "version", version.String(), "socket", d.socketName(listener), "resources", len(d.config.Resources))
 	d.notify(sdnotify.SdNotifyReady)
 	stopping := context.AfterFunc(outer, func() { d.notify(sdnotify.SdNotifyStopping) })
 	defer stopping()

@@ -60,3 +60,12 @@ func id(text string, lookup func() (uint32, error)) (uint32, error) {
 	}
 	return lookup()
 }
+
+// socketName is what users know the socket by: one of ours was bound under a name
+// that was only for the making of it.
+func (d *daemon) socketName(l *net.UnixListener) string {
+	if len(activation.Files(false)) > 0 {
+		return l.Addr().String()
+	}
+	return d.config.Socket.Path
+}

@@ -171,6 +171,12 @@ func (m *Manager) addWanting(ctx context.Context, r *Record, q Request, wanted [
 		// The plugin passes on a text; the service knows what it was.
 		return nil, errors.Join(err, expectation.Err())
 	}
+	// The path of a descriptor of ours means nothing, or another thing, once it is closed.
+	for _, link := range res.Interfaces {
+		if link.Sandbox != "" {
+			link.Sandbox = r.Namespace.String()
+		}
+	}
 	result := &Result{CNI: res}
 	if lease, ok := m.leases.Lease(r.CNIContainerID(), r.Interface); ok {
 		result.Lease = &lease

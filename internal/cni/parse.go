@@ -90,6 +90,9 @@ func build(resource string, tree map[string]any) (*Network, error) {
 	if err != nil {
 		return nil, err
 	}
+	if tree["name"] == nil {
+		return nil, errors.New(`"name" is missing: it names the network to its plugins`)
+	}
 	list, err := libcni.NetworkConfFromBytes(data)
 	if err != nil {
 		return nil, err
@@ -127,6 +130,9 @@ func pluginTrees(tree map[string]any) ([]map[string]any, error) {
 		}
 		if err := checkSpelling(plugins[i], "type", "ipam", "capabilities", "args"); err != nil {
 			return nil, fmt.Errorf("plugin %d of the list: %w", i+1, err)
+		}
+		if text(plugins[i], "type") == "" {
+			return nil, fmt.Errorf(`plugin %d of the list: "type" is missing, or is not a string`, i+1)
 		}
 	}
 	return plugins, nil

@@ -170,8 +170,5 @@ func plain(err error) error {
 	if errors.As(err, &failure) {
 		return failure
 	}
-	if errors.Is(err, unix.ENOSPC) {
-		return fmt.Errorf("cannot keep CNI's result, the disk is full: %w", err)
-	}
 	return err
 }

@@ -173,7 +173,11 @@ var pluginDir = func() func(testing.TB) string {
 		if _, err := os.Stat(filepath.Join(made, "dhcp")); err == nil {
 			return made, nil
 		}
-		dir := filepath.Join(os.TempDir(), "net-porter-test-cni")
+		cache, err := os.UserCacheDir() // not /tmp, where anybody could put a plugin
+		if err != nil {
+			return "", err
+		}
+		dir := filepath.Join(cache, "net-porter-test-cni")
 		out, err := exec.Command("go", "build", "-C", "../tools/cniplugins", "-o", dir+"/",
 			"github.com/containernetworking/plugins/plugins/ipam/dhcp",
 			"github.com/containernetworking/plugins/plugins/main/macvlan").CombinedOutput()

@@ -1,6 +1,7 @@
 package dhcp
 
 import (
+	"context"
 	"errors"
 	"io/fs"
 	"net"
@@ -54,7 +55,7 @@ func TestListenReplacesADeadDaemonsSocketAndNothingElse(t *testing.T) {
 
 func TestOnlyTheRPCPathIsServed(t *testing.T) {
 	h := newHarness(t)
-	client := &http.Client{Transport: &http.Transport{Dial: func(string, string) (net.Conn, error) {
+	client := &http.Client{Transport: &http.Transport{DialContext: func(context.Context, string, string) (net.Conn, error) {
 		return net.Dial("unix", h.opts.SocketPath)
 	}}}
 	resp, err := client.Get("http://x/debug/rpc")

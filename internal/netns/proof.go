@@ -3,6 +3,7 @@ package netns
 import (
 	"errors"
 	"fmt"
+	"slices"
 	"strconv"
 
 	"golang.org/x/sys/unix"
@@ -24,7 +25,13 @@ func readHostNamespaces() (hostNamespaces, error) {
 	var h hostNamespaces
 	for _, path := range []string{"/proc/self/ns/net", "/proc/1/ns/net"} {
 		var st unix.Stat_t
-		if err := unix.Stat(path, &st); err != nil {
+		err := unix.Stat(path, &st)
+		if path != "/proc/self/ns/net" && errors.Is(err, unix.EACCES) {
+			// A security module or a sandbox may hide process 1 from root too. The
+			// proof of the owner still keeps its namespace from all users but root.
+			continue
+		}
+		if err != nil {
 			return h, fmt.Errorf("cannot tell which network namespace is the host's: %s: %w", path, err)
 		}
 		h.ids = append(h.ids, nsfsID{uint64(st.Dev), st.Ino})
@@ -33,12 +40,7 @@ func readHostNamespaces() (hostNamespaces, error) {
 }
 
 func (h hostNamespaces) has(id nsfsID) bool {
-	for _, own := range h.ids {
-		if own == id {
-			return true
-		}
-	}
-	return false
+	return slices.Contains(h.ids, id)
 }
 
 // onNsfs says whether a descriptor, O_PATH ones included, is of a file on nsfs,

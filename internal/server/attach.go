@@ -32,7 +32,7 @@ func (s *Server) attach(w http.ResponseWriter, r *http.Request, d *decision) err
 	}
 	defer leave()
 	var body api.AttachRequest
-	if err := decodeBody(w, r, &body); err != nil {
+	if err := s.decodeBody(w, r, &body); err != nil {
 		return err
 	}
 	in, err := checkAttach(body, d.id.IsRoot())
@@ -114,7 +114,7 @@ func (s *Server) open(ctx context.Context, id peer.Identity, path string) (*netn
 func (s *Server) deliver(w http.ResponseWriter, r *http.Request, record *attachment.Record, namespace *netns.Namespace) error {
 	err := context.Cause(r.Context())
 	if err == nil {
-		_ = http.NewResponseController(w).SetWriteDeadline(time.Now().Add(bodyTimeout))
+		_ = http.NewResponseController(w).SetWriteDeadline(time.Now().Add(s.bodyTimeout))
 		err = writeJSON(w, resultOf(record))
 	}
 	if err == nil {

@@ -18,25 +18,25 @@ import (
 const (
 	// maxBody is far above what podman can send: 1,024 port mappings are under 128 KiB.
 	maxBody = 256 << 10
-	// bodyTimeout is how long a caller may take to send a body.
-	bodyTimeout = 10 * time.Second
+	// defaultBodyTimeout is how long a caller may take to send a body, or to read an answer.
+	defaultBodyTimeout = 10 * time.Second
 )
 
 // decodeBody reads a JSON body into v: one value, no unknown keys, no more than
-// maxBody bytes within bodyTimeout.
-func decodeBody(w http.ResponseWriter, r *http.Request, v any) error {
+// maxBody bytes within the server's body timeout.
+func (s *Server) decodeBody(w http.ResponseWriter, r *http.Request, v any) error {
 	if t, _, err := mime.ParseMediaType(r.Header.Get("Content-Type")); err != nil || t != "application/json" {
 		p := newProblem(api.InvalidRequest, "the body must be JSON: send the header Content-Type: application/json")
 		p.status = http.StatusUnsupportedMediaType
 		return p
 	}
 	control := http.NewResponseController(w)
-	if err := control.SetReadDeadline(time.Now().Add(bodyTimeout)); err != nil {
+	if err := control.SetReadDeadline(time.Now().Add(s.bodyTimeout)); err != nil {
 		return fmt.Errorf("cannot bound the reading of the body: %w", err)
 	}
 	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, maxBody))
 	if err != nil {
-		return bodyProblem(err)
+		return s.bodyProblem(err)
 	}
 	// The deadline must not end the wait for a slow attach: net/http goes on reading
 	// in order to learn that the caller hung up.
@@ -54,7 +54,7 @@ func decodeBody(w http.ResponseWriter, r *http.Request, v any) error {
 	return nil
 }
 
-func bodyProblem(err error) error {
+func (s *Server) bodyProblem(err error) error {
 	p := newProblem(api.InvalidRequest, "the body could not be read")
 	p.cause = err
 	if tooLarge, ok := errors.AsType[*http.MaxBytesError](err); ok {
@@ -62,7 +62,7 @@ func bodyProblem(err error) error {
 		p.detail = fmt.Sprintf("the body is larger than %d bytes", tooLarge.Limit)
 	} else if errors.Is(err, os.ErrDeadlineExceeded) {
 		p.status = http.StatusRequestTimeout
-		p.detail = fmt.Sprintf("the body did not arrive within %s", bodyTimeout)
+		p.detail = fmt.Sprintf("the body did not arrive within %s", s.bodyTimeout)
 	}
 	return p
 }

@@ -30,7 +30,7 @@ func (s *Server) detach(w http.ResponseWriter, r *http.Request, d *decision) err
 	}
 	defer leave()
 	var body api.DetachRequest
-	if err := decodeBody(w, r, &body); err != nil {
+	if err := s.decodeBody(w, r, &body); err != nil {
 		return err
 	}
 	if err := checkDetach(body); err != nil {

@@ -7,6 +7,7 @@ import (
 	"encoding/json"
 	"log/slog"
 	"net/http"
+	"time"
 
 	"github.com/go-chi/chi/v5"
 
@@ -47,6 +48,7 @@ type Server struct {
 	metrics     *metrics.Metrics
 	version     string
 	log         *slog.Logger
+	bodyTimeout time.Duration
 	inFlight    inFlight
 }
 
@@ -59,6 +61,7 @@ func New(o Options) *Server {
 		},
 		attachments: o.Attachments, namespaces: o.Namespaces, users: o.Users,
 		metrics: o.Metrics, version: o.Version, log: o.Logger,
+		bodyTimeout: defaultBodyTimeout,
 	}
 	for _, r := range o.Resources {
 		s.catalog.resources[r.Name] = r

@@ -71,7 +71,10 @@ func (u User) start(t testing.TB, helper string) *Sandbox {
 
 	cmd := exec.Command("/proc/self/exe") // needs no access to the directories that lead to it
 	cmd.Dir = "/"
-	cmd.Env = []string{helperEnv + "=" + helper, "PATH=" + os.Getenv("PATH")}
+	cmd.Env = []string{
+		helperEnv + "=" + helper, "PATH=" + os.Getenv("PATH"),
+		"GORACE=atexit_sleep_ms=0", // the race detector's own second at each exit
+	}
 	cmd.Stderr = os.Stderr
 	cmd.ExtraFiles = []*os.File{theirs}
 	// No Pdeathsig: it would strike when the thread that starts the process ends,

@@ -1,0 +1,282 @@
+package server
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"log/slog"
+	"net/http"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/getkin/kin-openapi/openapi3"
+	"github.com/getkin/kin-openapi/openapi3filter"
+	"github.com/getkin/kin-openapi/routers"
+	"github.com/getkin/kin-openapi/routers/legacy"
+
+	"github.com/net-porter/net-porter/internal/api"
+	"github.com/net-porter/net-porter/internal/attachment"
+	"github.com/net-porter/net-porter/internal/cni"
+	"github.com/net-porter/net-porter/internal/dhcp"
+	"github.com/net-porter/net-porter/internal/metrics"
+	"github.com/net-porter/net-porter/internal/netns"
+	"github.com/net-porter/net-porter/internal/nss"
+	"github.com/net-porter/net-porter/internal/policy"
+	"github.com/net-porter/net-porter/internal/testlab"
+	"github.com/net-porter/net-porter/openapi"
+)
+
+func TestMain(m *testing.M) { testlab.Main(m) }
+
+var (
+	alice   = testlab.User{UID: 1000, GID: 1000}
+	mallory = testlab.User{UID: 1001, GID: 1001}
+)
+
+// daemon is the whole server in this process, on real namespaces and plugins; its
+// host is the test's own namespace.
+type daemon struct {
+	t        *testing.T
+	server   *Server
+	socket   string
+	state    string
+	confDir  string
+	contract *contract
+	log      *safeBuffer
+	metrics  *metrics.Metrics
+	manager  *attachment.Manager
+}
+
+type setup struct {
+	conflists  map[string]string // by resource; alice may use each, and nobody else
+	pluginDirs []string
+	timeout    time.Duration
+}
+
+// staticConflist gives every container the same address, which does not matter to
+// macvlans in namespaces of their own.
+const staticConflist = `{"cniVersion":"1.0.0","name":"lan","plugins":[{"type":"macvlan","master":"infra",
+	"ipam":{"type":"static","addresses":[{"address":"192.0.2.50/24","gateway":"192.0.2.1"}],"routes":[{"dst":"0.0.0.0/0"}]}}]}`
+
+func start(t *testing.T, s setup) *daemon {
+	t.Helper()
+	testlab.RequireRoot(t)
+	d := &daemon{t: t, state: t.TempDir(), confDir: t.TempDir(), log: &safeBuffer{}, contract: loadContract(t)}
+	d.socket = filepath.Join(testlab.PublicDir(t), "net-porter.sock")
+	if s.pluginDirs == nil {
+		s.pluginDirs = []string{testlab.CNIPlugins(t)}
+	}
+	if s.timeout == 0 {
+		s.timeout = 20 * time.Second
+	}
+	logger := slog.New(slog.NewTextHandler(d.log, &slog.HandlerOptions{Level: slog.LevelDebug}))
+	d.metrics = metrics.New("test", "test", func() map[string]int { return d.manager.Counts() })
+	runner := must(cni.NewRunner(cni.Options{
+		PluginDirs: s.pluginDirs, CacheDir: filepath.Join(d.state, "cni"), Timeout: s.timeout, Logger: logger,
+		Observe: func(plugin, command string, took time.Duration, _ error) { d.metrics.PluginRun(plugin, command, took) },
+	}))(t)
+	// The lease socket's path has to be short (unix(7)), unlike those of t.TempDir.
+	leaseDir := must(os.MkdirTemp("", "leases-"))(t)
+	t.Cleanup(func() { os.RemoveAll(leaseDir) })
+	leases := must(dhcp.NewService(dhcp.Options{
+		SocketPath: filepath.Join(leaseDir, "s"), LeaseDir: filepath.Join(d.state, "leases"), Timeout: s.timeout / 2,
+		Logger: logger, Observer: d.metrics,
+	}))(t)
+	journal := must(attachment.OpenJournal(filepath.Join(d.state, "attachments"), logger))(t)
+	d.manager = must(attachment.NewManager(attachment.Options{
+		Journal: journal, Runner: runner, Leases: leases, LeaseSocket: filepath.Join(leaseDir, "s"), Logger: logger,
+	}))(t)
+	var resources []policy.Resource
+	for name, conflist := range s.conflists {
+		resources = append(resources, policy.Resource{Name: name, Users: map[uint32]string{alice.UID: "allow_users alice"}})
+		if conflist != "" {
+			ok(t, os.WriteFile(filepath.Join(d.confDir, name+".json"), []byte(conflist), 0o644))
+		}
+	}
+	d.server = New(Options{
+		Resources: resources, ConfigDir: d.confDir, PluginDirs: s.pluginDirs, Attachments: d.manager,
+		Namespaces: must(netns.NewOpener())(t), Users: noNames{}, Metrics: d.metrics, Version: "test", Logger: logger,
+	})
+	d.serve(leases)
+	return d
+}
+
+// serve runs the lease service and the API until the test ends.
+func (d *daemon) serve(leases *dhcp.Service) {
+	d.t.Helper()
+	ok(d.t, leases.Listen())
+	socket := must(Listen(d.socket, 0, 0, 0o666))(d.t)
+	ctx, stop := context.WithCancel(context.Background())
+	var running sync.WaitGroup
+	running.Go(func() { _ = leases.Serve(ctx) })
+	running.Go(func() {
+		if err := d.server.Serve(ctx, socket.UnixListener, 10*time.Second); err != nil {
+			d.t.Errorf("the server ended: %v", err)
+		}
+	})
+	d.t.Cleanup(func() {
+		stop()
+		running.Wait()
+		if d.t.Failed() {
+			d.t.Logf("the daemon's log:\n%s", d.log)
+		}
+	})
+}
+
+type noNames struct{}
+
+func (noNames) UserByID(context.Context, uint32) (nss.User, error) { return nss.User{}, nss.ErrNotFound }
+
+// post makes a request from a sandbox and checks the answer against the API's document.
+func (d *daemon) post(from *testlab.Sandbox, path string, body any) testlab.Response {
+	d.t.Helper()
+	data, isBytes := body.([]byte)
+	if !isBytes {
+		data = must(json.Marshal(body))(d.t)
+	}
+	return d.request(from, testlab.Request{
+		Method: "POST", Path: path, Body: data, Header: http.Header{"Content-Type": {"application/json"}},
+	})
+}
+
+func (d *daemon) get(from *testlab.Sandbox, path string) testlab.Response {
+	d.t.Helper()
+	return d.request(from, testlab.Request{Method: "GET", Path: path})
+}
+
+func (d *daemon) request(from *testlab.Sandbox, r testlab.Request) testlab.Response {
+	d.t.Helper()
+	response := from.HTTP(d.socket, r)
+	d.contract.check(d.t, r, response)
+	return response
+}
+
+func (d *daemon) attach(from *testlab.Sandbox, resource string, q api.AttachRequest) (api.AttachResult, testlab.Response) {
+	d.t.Helper()
+	response := d.post(from, "/v1/networks/"+resource+"/attach", q)
+	var result api.AttachResult
+	if response.Status == http.StatusOK {
+		ok(d.t, json.Unmarshal(response.Body, &result))
+	}
+	return result, response
+}
+
+func (d *daemon) detach(from *testlab.Sandbox, resource string, q api.DetachRequest) testlab.Response {
+	d.t.Helper()
+	return d.post(from, "/v1/networks/"+resource+"/detach", q)
+}
+
+// wantProblem fails the test unless the answer is a problem with the code.
+func wantProblem(t *testing.T, r testlab.Response, code api.ProblemCode) api.Problem {
+	t.Helper()
+	var p api.Problem
+	if err := json.Unmarshal(r.Body, &p); err != nil || p.Code != code || p.Status != r.Status {
+		t.Fatalf("got %d %s, want the problem %s", r.Status, r.Body, code)
+	}
+	if got := r.Header.Get("Content-Type"); got != api.ProblemMediaType {
+		t.Errorf("a problem's Content-Type is %q", got)
+	}
+	return p
+}
+
+// wantNothingLeft fails the test unless the state folder is as it was at the start.
+func (d *daemon) wantNothingLeft() {
+	d.t.Helper()
+	err := filepath.WalkDir(d.state, func(path string, e os.DirEntry, err error) error {
+		if err == nil && !e.IsDir() {
+			d.t.Errorf("left behind: %s", path)
+		}
+		return err
+	})
+	ok(d.t, err)
+	if left := must(os.ReadDir(filepath.Join(d.state, "cni")))(d.t); len(left) > 0 {
+		d.t.Errorf("left behind in the CNI cache: %v", left)
+	}
+}
+
+// contract is the API's document, to hold answers against.
+type contract struct{ router routers.Router }
+
+func loadContract(t *testing.T) *contract {
+	t.Helper()
+	doc := must(openapi3.NewLoader().LoadFromData(openapi.Document))(t)
+	ok(t, doc.Validate(context.Background()))
+	return &contract{must(legacy.NewRouter(doc))(t)}
+}
+
+// check fails the test if the document does not promise such an answer. Requests
+// outside the document are answered with problems like any other.
+func (c *contract) check(t *testing.T, q testlab.Request, r testlab.Response) {
+	t.Helper()
+	request := must(http.NewRequest(q.Method, "http://localhost"+q.Path, nil))(t)
+	route, params, err := c.router.FindRoute(request)
+	if err != nil {
+		request = must(http.NewRequest("GET", "http://localhost/healthz", nil))(t)
+		route, params, err = c.router.FindRoute(request)
+		ok(t, err)
+	}
+	input := &openapi3filter.ResponseValidationInput{
+		RequestValidationInput: &openapi3filter.RequestValidationInput{Request: request, PathParams: params, Route: route},
+		Status:                 r.Status, Header: r.Header, Body: io.NopCloser(bytes.NewReader(r.Body)),
+	}
+	if err := openapi3filter.ValidateResponse(context.Background(), input); err != nil {
+		t.Errorf("%s %s: the answer %d is not what openapi/net-porter.yaml promises: %v\n%s", q.Method, q.Path, r.Status, err, r.Body)
+	}
+}
+
+// container is a network namespace of the sandbox's user where podman would have it.
+func container(t *testing.T, s *testlab.Sandbox, dir string) string {
+	t.Helper()
+	path := fmt.Sprintf("%s/netns-%d", dir, s.PID())
+	for i := 0; ; i++ {
+		candidate := fmt.Sprintf("%s-%d", path, i)
+		if _, err := s.Try("readlink", candidate); err != nil && strings.Contains(err.Error(), "no such file") {
+			s.PersistNetns(candidate)
+			return candidate
+		}
+	}
+}
+
+// sandboxWithDir is a sandbox of a user with a folder of the user's.
+func sandboxWithDir(t *testing.T, u testlab.User) (*testlab.Sandbox, string) {
+	t.Helper()
+	return u.Sandbox(t), u.Dir(t)
+}
+
+type safeBuffer struct {
+	mu  sync.Mutex
+	buf bytes.Buffer
+}
+
+func (b *safeBuffer) Write(p []byte) (int, error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.buf.Write(p)
+}
+
+func (b *safeBuffer) String() string {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.buf.String()
+}
+
+func ok(t testing.TB, err error) {
+	t.Helper()
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+func must[T any](v T, err error) func(testing.TB) T {
+	return func(t testing.TB) T {
+		t.Helper()
+		ok(t, err)
+		return v
+	}
+}
