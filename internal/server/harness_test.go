@@ -36,7 +36,8 @@ func TestMain(m *testing.M) { testlab.Main(m) }
 
 var (
 	alice   = testlab.User{UID: 1000, GID: 1000}
-	mallory = testlab.User{UID: 1001, GID: 1001}
+	mallory = testlab.User{UID: 1001, GID: 1001} // where alice may, she may not
+	eve     = testlab.User{UID: 1002, GID: 1002} // may what alice may, and wants more
 )
 
 // daemon is the whole server in this process, on real namespaces and plugins; its
@@ -54,7 +55,8 @@ type daemon struct {
 }
 
 type setup struct {
-	conflists  map[string]string // by resource; alice may use each, and nobody else
+	conflists  map[string]string // by resource
+	users      []testlab.User    // who may use them; alice if nobody is named
 	pluginDirs []string
 	timeout    time.Duration
 }
@@ -92,9 +94,16 @@ func start(t *testing.T, s setup) *daemon {
 	d.manager = must(attachment.NewManager(attachment.Options{
 		Journal: journal, Runner: runner, Leases: leases, LeaseSocket: filepath.Join(leaseDir, "s"), Logger: logger,
 	}))(t)
+	if s.users == nil {
+		s.users = []testlab.User{alice}
+	}
+	allowed := map[uint32]string{}
+	for _, u := range s.users {
+		allowed[u.UID] = fmt.Sprintf("allow_users %d", u.UID)
+	}
 	var resources []policy.Resource
 	for name, conflist := range s.conflists {
-		resources = append(resources, policy.Resource{Name: name, Users: map[uint32]string{alice.UID: "allow_users alice"}})
+		resources = append(resources, policy.Resource{Name: name, Users: allowed})
 		if conflist != "" {
 			ok(t, os.WriteFile(filepath.Join(d.confDir, name+".json"), []byte(conflist), 0o644))
 		}
@@ -131,7 +140,9 @@ func (d *daemon) serve(leases *dhcp.Service) {
 
 type noNames struct{}
 
-func (noNames) UserByID(context.Context, uint32) (nss.User, error) { return nss.User{}, nss.ErrNotFound }
+func (noNames) UserByID(context.Context, uint32) (nss.User, error) {
+	return nss.User{}, nss.ErrNotFound
+}
 
 // post makes a request from a sandbox and checks the answer against the API's document.
 func (d *daemon) post(from *testlab.Sandbox, path string, body any) testlab.Response {
