@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
-	"errors"
 	"io"
 	"net"
 	"net/http"
@@ -102,8 +101,6 @@ func answer(v any) http.HandlerFunc {
 }
 
 func noContent(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusNoContent) }
-
-var errNoPause = errors.New("unexpected pause")
 
 // testHandler is a handler that gives up instead of waiting for a daemon, and finds
 // no netavark.

@@ -23,7 +23,8 @@ type handler struct {
 	// pause waits between two attempts to connect.
 	pause func(context.Context) error
 	// netavarkDirs are searched for netavark, in this order.
-	netavarkDirs []string
+	netavarkDirs    []string
+	netavarkTimeout time.Duration // for `netavark --version`
 }
 
 var _ netavark.Handler = (*handler)(nil)
@@ -34,7 +35,8 @@ func newHandler(stderr io.Writer) *handler {
 		timeout: requestTimeout,
 		pause:   pause,
 		// podman's helper_binaries_dir (containers.conf(5)).
-		netavarkDirs: []string{"/usr/local/libexec/podman", "/usr/local/lib/podman", "/usr/libexec/podman", "/usr/lib/podman"},
+		netavarkDirs:    []string{"/usr/local/libexec/podman", "/usr/local/lib/podman", "/usr/libexec/podman", "/usr/lib/podman"},
+		netavarkTimeout: netavarkTimeout,
 	}
 }
 

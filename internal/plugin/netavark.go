@@ -18,14 +18,14 @@ const netavarkTimeout = 2 * time.Second
 // plugins: `podman run` would fail with a message that nobody understands. What
 // cannot be told is no reason to refuse.
 func (h *handler) checkNetavark(ctx context.Context) error {
-	ctx, cancel := context.WithTimeout(ctx, netavarkTimeout)
+	ctx, cancel := context.WithTimeout(ctx, h.netavarkTimeout)
 	defer cancel()
 	for _, dir := range h.netavarkDirs {
 		path := filepath.Join(dir, "netavark")
 		var out bytes.Buffer
 		cmd := exec.CommandContext(ctx, path, "--version")
 		cmd.Stdout = &limitedBuffer{&out}
-		cmd.WaitDelay = netavarkTimeout
+		cmd.WaitDelay = h.netavarkTimeout // for what holds stdout open
 		if cmd.Run() != nil {
 			continue
 		}

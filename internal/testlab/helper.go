@@ -8,7 +8,6 @@ import (
 	"net"
 	"os"
 	"os/exec"
-	"runtime"
 	"strconv"
 	"syscall"
 
@@ -95,8 +94,6 @@ type reply struct {
 // obey says its process id, then runs one command after another until the other
 // end is gone.
 func obey() error {
-	// The process's first thread keeps its namespaces whatever the commands do.
-	runtime.LockOSThread()
 	control := os.NewFile(controlFD, "control")
 	unix.CloseOnExec(controlFD)
 	in, out := json.NewDecoder(control), json.NewEncoder(control)

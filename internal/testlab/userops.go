@@ -77,12 +77,18 @@ func bind(src, dst string) error {
 	return unix.Mount(src, dst, "", unix.MS_BIND|unix.MS_REC, "")
 }
 
-// onThread runs fn on a thread that is never used again.
+// onThread runs fn on a thread that is never used again, and that is not the first
+// one: the namespaces of that are what /proc/self shows.
 func onThread(fn func() (string, error)) (out string, err error) {
 	done := make(chan struct{})
 	go func() {
 		defer close(done)
 		runtime.LockOSThread()
+		if unix.Gettid() == unix.Getpid() {
+			defer runtime.UnlockOSThread()
+			out, err = onThread(fn) // which cannot get this thread meanwhile
+			return
+		}
 		out, err = fn()
 	}()
 	<-done

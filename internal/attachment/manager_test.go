@@ -1,0 +1,309 @@
+package attachment
+
+import (
+	"context"
+	"errors"
+	"io"
+	"log/slog"
+	"net"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+
+	types100 "github.com/containernetworking/cni/pkg/types/100"
+
+	"github.com/net-porter/net-porter/internal/cni"
+	"github.com/net-porter/net-porter/internal/dhcp"
+	"github.com/net-porter/net-porter/internal/netns"
+	"github.com/net-porter/net-porter/internal/testlab"
+)
+
+func TestMain(m *testing.M) { testlab.Main(m) }
+
+const conflist = `{"cniVersion":"1.0.0","name":"lan","plugins":[{"type":"macvlan","master":"infra","ipam":{"type":"static"}}]}`
+
+// runner is CNI by a script, and says what it was asked.
+type runner struct {
+	add, del func() error
+
+	mu    sync.Mutex
+	calls []string
+}
+
+func (r *runner) note(command string, inv cni.Invocation) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	place := "inside"
+	if inv.NetNS == "" {
+		place = "without a namespace"
+	}
+	r.calls = append(r.calls, command+" "+inv.ContainerID+" "+inv.Interface+" "+place)
+}
+
+func (r *runner) Add(_ context.Context, _ *cni.Network, inv cni.Invocation) (*types100.Result, error) {
+	r.note("ADD", inv)
+	if r.add != nil {
+		if err := r.add(); err != nil {
+			return nil, err
+		}
+	}
+	return &types100.Result{Interfaces: []*types100.Interface{{Name: inv.Interface, Mac: "02:00:00:00:00:01", Sandbox: inv.NetNS}}}, nil
+}
+
+func (r *runner) Del(_ context.Context, _ *cni.Network, inv cni.Invocation) error {
+	r.note("DEL", inv)
+	if r.del != nil {
+		return r.del()
+	}
+	return nil
+}
+
+func open(t *testing.T, dir string, r Runner) *Manager {
+	t.Helper()
+	log := slog.New(slog.NewTextHandler(io.Discard, nil))
+	leases, err := dhcp.NewService(dhcp.Options{SocketPath: "/nowhere", LeaseDir: filepath.Join(dir, "leases")})
+	if err != nil {
+		t.Fatal(err)
+	}
+	journal, err := OpenJournal(filepath.Join(dir, "attachments"), log)
+	if err != nil {
+		t.Fatal(err)
+	}
+	m, err := NewManager(Options{Journal: journal, Runner: r, Leases: leases, LeaseSocket: "/nowhere", Logger: log})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return m
+}
+
+// namespace opens one of a user's, as the server does.
+func namespace(t *testing.T) *netns.Namespace {
+	t.Helper()
+	u := testlab.User{UID: 1000, GID: 1000}
+	s, path := u.Sandbox(t), u.Dir(t)+"/netns"
+	s.PersistNetns(path)
+	opener, err := netns.NewOpener()
+	if err != nil {
+		t.Fatal(err)
+	}
+	ns, err := opener.Open(context.Background(), netns.Caller{UID: 1000, GID: 1000, PID: s.PID(), Alive: func() error { return nil }}, path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { ns.Close() })
+	return ns
+}
+
+func request(t *testing.T, ns *netns.Namespace) Request {
+	t.Helper()
+	network, err := cni.Parse("lan", []byte(conflist))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return Request{Key: Key{UID: 1000, ContainerID: "c1", Interface: "eth0"}, Resource: "lan", Network: network, Namespace: ns}
+}
+
+func files(t *testing.T, dir string) []string {
+	t.Helper()
+	entries, err := os.ReadDir(filepath.Join(dir, "attachments"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	var names []string
+	for _, e := range entries {
+		names = append(names, e.Name())
+	}
+	return names
+}
+
+// The record stands before the first plugin runs, and what a crash leaves is undone
+// by the next daemon.
+func TestCrashDuringAddIsUndoneAtStart(t *testing.T) {
+	testlab.RequireRoot(t)
+	dir := t.TempDir()
+	var during []string
+	crash := errors.New("crash")
+	first := &runner{
+		add: func() error { during = files(t, dir); return crash },
+		del: func() error { return crash }, // the daemon is gone before it can undo
+	}
+	if _, err := open(t, dir, first).Attach(context.Background(), request(t, namespace(t))); !errors.Is(err, crash) {
+		t.Fatalf("attach: %v", err)
+	}
+	if want := []string{"1000.c1@eth0.json"}; !slices.Equal(during, want) {
+		t.Fatalf("while ADD ran the journal held %v, want %v", during, want)
+	}
+	second := &runner{}
+	m := open(t, dir, second)
+	m.Recover(context.Background())
+	if want := []string{"DEL 1000.c1 eth0 without a namespace"}; !slices.Equal(second.calls, want) {
+		t.Errorf("the next daemon ran %v, want %v", second.calls, want)
+	}
+	if left := files(t, dir); len(left) > 0 || len(m.List()) > 0 {
+		t.Errorf("left in the journal: %v", left)
+	}
+}
+
+// What is attached stays so over a restart, and is detached by its record.
+func TestAttachedOutlivesARestart(t *testing.T) {
+	testlab.RequireRoot(t)
+	dir := t.TempDir()
+	ns := namespace(t)
+	if _, err := open(t, dir, &runner{}).Attach(context.Background(), request(t, ns)); err != nil {
+		t.Fatal(err)
+	}
+	r := &runner{}
+	m := open(t, dir, r)
+	m.Recover(context.Background())
+	key := request(t, ns).Key
+	rec, ok := m.Get(key)
+	if !ok || rec.State != Attached || rec.Result == nil || len(rec.MACs()) != 1 {
+		t.Fatalf("after the restart: %+v", rec)
+	}
+	if strings.Contains(string(rec.Config), "/nowhere") {
+		t.Error("the record keeps the lease socket's path of this run")
+	}
+	if err := m.Detach(context.Background(), key, ns); err != nil {
+		t.Fatal(err)
+	}
+	if want := []string{"DEL 1000.c1 eth0 inside"}; !slices.Equal(r.calls, want) {
+		t.Errorf("ran %v, want %v", r.calls, want)
+	}
+}
+
+// A DEL that fails is owed: the record stays until it works.
+func TestFailedDetachIsOwed(t *testing.T) {
+	testlab.RequireRoot(t)
+	dir := t.TempDir()
+	ns := namespace(t)
+	r := &runner{}
+	m := open(t, dir, r)
+	key := request(t, ns).Key
+	if _, err := m.Attach(context.Background(), request(t, ns)); err != nil {
+		t.Fatal(err)
+	}
+	r.del = func() error { return errors.New("not now") }
+	if err := m.Detach(context.Background(), key, ns); err == nil {
+		t.Fatal("a failed detach is called done")
+	}
+	if rec, ok := m.Get(key); !ok || rec.State != Detaching {
+		t.Fatalf("the record: %+v", rec)
+	}
+	r.del = nil
+	open(t, dir, r).Recover(context.Background())
+	if left := files(t, dir); len(left) > 0 {
+		t.Errorf("left in the journal: %v", left)
+	}
+}
+
+// Another namespace than the recorded one is never touched, whoever presents it.
+func TestDetachLeavesOtherNamespacesAlone(t *testing.T) {
+	testlab.RequireRoot(t)
+	r := &runner{}
+	m := open(t, t.TempDir(), r)
+	q := request(t, namespace(t))
+	if _, err := m.Attach(context.Background(), q); err != nil {
+		t.Fatal(err)
+	}
+	if err := m.Detach(context.Background(), q.Key, namespace(t)); err != nil {
+		t.Fatal(err)
+	}
+	if want := "DEL 1000.c1 eth0 without a namespace"; r.calls[len(r.calls)-1] != want {
+		t.Errorf("ran %q, want %q", r.calls[len(r.calls)-1], want)
+	}
+}
+
+// A journal that cannot be written means no attachment, not one without a record.
+func TestNoRecordNoAttachment(t *testing.T) {
+	testlab.RequireRoot(t)
+	dir := t.TempDir()
+	r := &runner{}
+	m := open(t, dir, r)
+	if err := os.RemoveAll(filepath.Join(dir, "attachments")); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := m.Attach(context.Background(), request(t, namespace(t))); !errors.Is(err, ErrJournal) {
+		t.Errorf("attach: %v, want %v", err, ErrJournal)
+	}
+	if len(r.calls) > 0 {
+		t.Errorf("plugins ran: %v", r.calls)
+	}
+}
+
+// Files that are no records are kept for somebody to look at, and hinder nobody.
+func TestJournalWithStrangeFiles(t *testing.T) {
+	dir := t.TempDir()
+	m := open(t, dir, &runner{})
+	strange := map[string]string{
+		"1000.a@eth0.json": "",
+		"1000.b@eth0.json": "{",
+		"1000.c@eth0.json": `{"version":1,"uid":0,"container_id":"c","interface":"eth0","resource":"lan","state":"attached","config":{}}`,
+		"1000.d@eth0.json": `{"version":99,"uid":1000,"container_id":"d","interface":"eth0","resource":"lan","state":"attached","config":{}}`,
+		"1000.e@eth0.json": `{"version":1,"uid":1000,"container_id":"e","interface":"eth0","resource":"lan","state":"happy","config":{}}`,
+		"README":           "hands off",
+	}
+	for name, content := range strange {
+		if err := os.WriteFile(filepath.Join(dir, "attachments", name), []byte(content), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	m = open(t, dir, &runner{})
+	m.Recover(context.Background())
+	if len(m.List()) != 0 {
+		t.Errorf("records were made of them: %v", m.List())
+	}
+	if left := files(t, dir); len(left) != len(strange) {
+		t.Errorf("left are %v", left)
+	}
+}
+
+// Work on one container waits for nobody else's.
+func TestLocksArePerInterface(t *testing.T) {
+	var l locks
+	ctx := context.Background()
+	a, b := Key{1000, "a", "eth0"}, Key{1000, "a", "eth1"}
+	releaseA, err := l.acquire(ctx, a)
+	if err != nil {
+		t.Fatal(err)
+	}
+	releaseB, err := l.acquire(ctx, b)
+	if err != nil {
+		t.Fatal(err)
+	}
+	gone, hangUp := context.WithCancel(ctx)
+	hangUp()
+	if _, err := l.acquire(gone, a); !errors.Is(err, context.Canceled) {
+		t.Errorf("a second lock on the same: %v", err)
+	}
+	releaseA()
+	releaseB()
+	again, err := l.acquire(ctx, a)
+	if err != nil {
+		t.Fatal(err)
+	}
+	again()
+	if len(l.held) != 0 {
+		t.Errorf("locks that nobody holds are kept: %v", l.held)
+	}
+}
+
+// One user's detaches do not make another's reload fail.
+func TestReplaysAreBoundedPerUser(t *testing.T) {
+	m := open(t, t.TempDir(), &runner{})
+	remember := func(uid uint32, id string) Key {
+		k := Key{uid, id, "eth0"}
+		m.replays.remember(&Record{Key: k, Resource: "lan", Result: &Result{CNI: &types100.Result{
+			IPs: []*types100.IPConfig{{Address: net.IPNet{IP: net.IPv4(192, 0, 2, 7), Mask: net.CIDRMask(24, 32)}}},
+		}}}, m.now())
+		return k
+	}
+	for i := range 2 * replaysPerUser {
+		remember(1001, string(rune('a'+i%26))+strings.Repeat("x", i))
+	}
+	if _, ok := m.Replays(remember(1000, "c1"), "lan", nil, nil); !ok {
+		t.Error("alice's container is not remembered")
+	}
+}
