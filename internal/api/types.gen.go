@@ -278,7 +278,7 @@ type PortMapping struct {
 	// HostIP The host's address to publish on; all of them without it.
 	HostIP string `json:"host_ip,omitempty"`
 
-	// HostPort Ports below 1024 are for root alone.
+	// HostPort With portmap, ports below 1024 are for root alone.
 	HostPort int                 `json:"host_port"`
 	Protocol PortMappingProtocol `json:"protocol,omitempty"`
 

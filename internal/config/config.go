@@ -76,7 +76,7 @@ type CNI struct {
 // runs, so that a longer wait would look like a hang.
 const (
 	MinCNITimeout = 100 * time.Millisecond
-	MaxCNITimeout = 10 * time.Minute
+	MaxCNITimeout = 2 * time.Minute
 )
 
 // Resource is a network that users may attach to. An empty allow list allows nobody.

@@ -13,8 +13,9 @@ import (
 )
 
 // requestTimeout bounds one call of the daemon, which has shorter deadlines of its
-// own: only a daemon that hangs meets this one. Podman itself waits for ever.
-const requestTimeout = 60 * time.Second
+// own (cni.timeout, two minutes at most, for the plugins and again for their undo):
+// only a daemon that hangs meets this one. Podman itself waits for ever.
+const requestTimeout = 5 * time.Minute
 
 // handler carries out netavark's commands.
 type handler struct {

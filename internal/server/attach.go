@@ -2,9 +2,7 @@ package server
 
 import (
 	"context"
-	"encoding/json"
 	"net/http"
-	"slices"
 	"time"
 
 	"github.com/net-porter/net-porter/internal/api"
@@ -35,7 +33,7 @@ func (s *Server) attach(w http.ResponseWriter, r *http.Request, d *decision) err
 	if err := s.decodeBody(w, r, &body); err != nil {
 		return err
 	}
-	in, err := checkAttach(body, d.id.IsRoot())
+	in, err := checkAttach(body)
 	if err != nil {
 		return err
 	}
@@ -72,7 +70,7 @@ func (s *Server) attach(w http.ResponseWriter, r *http.Request, d *decision) err
 	}
 	request.Args = cniArgs(request, in)
 	if len(in.ports) > 0 && network.HasCapability("portMappings") {
-		if request.Ports, err = portMappings(in.ports); err != nil {
+		if request.Ports, err = portMappings(in.ports, d.id.IsRoot()); err != nil {
 			return err
 		}
 	}
@@ -152,24 +150,4 @@ func cniArgs(q attachment.Request, in *attachInput) [][2]string {
 		args = append(args, [2]string{"MAC", in.mac.String()})
 	}
 	return args
-}
-
-// portMappings is CNI's capability of that name (CNI conventions), a range taken apart.
-func portMappings(ports []api.PortMapping) (json.RawMessage, error) {
-	type entry struct {
-		HostPort      int    `json:"hostPort"`
-		ContainerPort int    `json:"containerPort"`
-		Protocol      string `json:"protocol"`
-		HostIP        string `json:"hostIP,omitempty"`
-	}
-	var entries []entry
-	for _, p := range ports {
-		for i := range p.Range {
-			entries = append(entries, entry{p.HostPort + i, p.ContainerPort + i, string(p.Protocol), p.HostIP})
-		}
-	}
-	if len(entries) > maxPortMappings {
-		return nil, invalid("port_mappings", "at most %d ports in all", maxPortMappings)
-	}
-	return json.Marshal(slices.Clip(entries))
 }

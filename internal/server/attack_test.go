@@ -184,7 +184,6 @@ func TestHostileBodies(t *testing.T) {
 		"a relative netns": []byte(`{"container_id":"x","interface_name":"eth0","netns":"x"}`),
 		"an option":        []byte(`{"container_id":"x","interface_name":"eth0","netns":"/x","options":{"mtu":"9000"}}`),
 		"a broadcast MAC":  []byte(`{"container_id":"x","interface_name":"eth0","netns":"/x","static_mac":"ff:ff:ff:ff:ff:ff"}`),
-		"a root's port":    []byte(`{"container_id":"x","interface_name":"eth0","netns":"/x","port_mappings":[{"container_port":22,"host_port":22}]}`),
 	}
 	for name, body := range bodies {
 		t.Run(name, func(t *testing.T) { wantProblem(t, d.post(s, path, body), api.InvalidRequest) })
@@ -280,4 +279,24 @@ func TestNoIdentityNoEntry(t *testing.T) {
 	if !strings.Contains(string(out), `"code":"not-permitted"`) {
 		t.Errorf("answered %s", out)
 	}
+}
+
+// With portmap in the chain a user could take the host's ports, as root.
+func TestPortsOfRoot(t *testing.T) {
+	testlab.NewLAN(t, testlab.WithoutServer())
+	bridge := `{"cniVersion":"1.0.0","name":"lan","plugins":[{"type":"bridge","bridge":"np-test2","ipam":{"type":"static","addresses":[{"address":"192.0.2.50/24"}]}}`
+	d := start(t, setup{conflists: map[string]string{
+		"portmap": bridge + `,{"type":"portmap","capabilities":{"portMappings":true}}]}`, "plain": staticConflist,
+	}})
+	s, dir := sandboxWithDir(t, alice)
+	ns := container(t, s, dir)
+	q := api.AttachRequest{ContainerID: containerID, InterfaceName: "eth0", Netns: ns, PortMappings: []api.PortMapping{{ContainerPort: 22, HostPort: 22}}}
+	_, response := d.attach(s, "portmap", q)
+	wantProblem(t, response, api.InvalidRequest)
+	// Where nothing is published, e.g. because -p is for another network, it does not matter.
+	if _, r := d.attach(s, "plain", q); r.Status != http.StatusOK {
+		t.Errorf("without portmap: %d %s", r.Status, r.Body)
+	}
+	d.detach(s, "plain", api.DetachRequest{ContainerID: containerID, InterfaceName: "eth0", Netns: ns})
+	d.wantNothingLeft()
 }

@@ -29,8 +29,6 @@ const (
 	maxPortMappings = 1024
 	maxHostname     = 253
 	maxNetNS        = 4095 // PATH_MAX less the NUL
-	// firstUserPort is what an ordinary user may bind (ip_unprivileged_port_start, ip(7)).
-	firstUserPort = 1024
 )
 
 // attachInput is an attach request whose every value has been checked.
@@ -48,8 +46,8 @@ func invalid(field, format string, args ...any) error {
 	return newProblem(api.InvalidRequest, field+": "+fmt.Sprintf(format, args...))
 }
 
-// checkAttach checks an attach request of a caller.
-func checkAttach(q api.AttachRequest, isRoot bool) (*attachInput, error) {
+// checkAttach checks an attach request.
+func checkAttach(q api.AttachRequest) (*attachInput, error) {
 	in := &attachInput{
 		containerID: q.ContainerID, containerName: q.ContainerName,
 		interfaceName: q.InterfaceName, netns: q.Netns, hostname: q.Hostname,
@@ -81,7 +79,7 @@ func checkAttach(q api.AttachRequest, isRoot bool) (*attachInput, error) {
 			return nil, err
 		}
 	}
-	if in.ports, err = checkPorts(q.PortMappings, isRoot); err != nil {
+	if in.ports, err = checkPorts(q.PortMappings); err != nil {
 		return nil, err
 	}
 	return in, nil
@@ -162,10 +160,8 @@ func checkMAC(text string) (net.HardwareAddr, error) {
 	return mac, nil
 }
 
-// checkPorts checks port mappings and fills in what was left out. A conflist with
-// portmap gives them to the host's firewall as root, so that an ordinary user gets
-// no port that the kernel would not give them.
-func checkPorts(ports []api.PortMapping, isRoot bool) ([]api.PortMapping, error) {
+// checkPorts checks port mappings and fills in what was left out.
+func checkPorts(ports []api.PortMapping) ([]api.PortMapping, error) {
 	if len(ports) > maxPortMappings {
 		return nil, invalid("port_mappings", "at most %d", maxPortMappings)
 	}
@@ -182,8 +178,6 @@ func checkPorts(ports []api.PortMapping, isRoot bool) ([]api.PortMapping, error)
 			return nil, invalid("port_mappings", "protocol must be tcp, udp or sctp")
 		case p.Range > 65535 || p.ContainerPort < 1 || p.ContainerPort+last > 65535 || p.HostPort < 1 || p.HostPort+last > 65535:
 			return nil, invalid("port_mappings", "ports are 1 to 65535, ranges included")
-		case !isRoot && p.HostPort < firstUserPort:
-			return nil, invalid("port_mappings", "host ports below %d are for root alone", firstUserPort)
 		}
 		if p.HostIP != "" {
 			ip, err := netip.ParseAddr(p.HostIP)
