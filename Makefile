@@ -11,7 +11,7 @@ LDFLAGS := -s -w \
 GOBUILD := CGO_ENABLED=0 $(GO) build -trimpath -ldflags '$(LDFLAGS)'
 
 .DEFAULT_GOAL := build
-.PHONY: help build cni generate check-generated fmt lint test test-race demo bench lab-shell lab-down clean
+.PHONY: help build cni install generate check-generated fmt lint test test-race demo bench lab-up lab-shell lab-down clean
 
 help: ## say what the targets do
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | column -t -s "$$(printf '\t')"
@@ -24,6 +24,14 @@ cni: ## bin/cni: the CNI plugins, from their Go module
 	CGO_ENABLED=0 $(GO) -C internal/tools/cniplugins build -trimpath \
 		-ldflags '-s -w -X github.com/containernetworking/plugins/pkg/utils/buildversion.BuildVersion=$(CNI_PLUGINS_VERSION)' \
 		-o $(CURDIR)/bin/cni/ tool
+
+install: ## what make build and make cni have built, into DESTDIR (root)
+	install -D -m 755 bin/net-porter $(DESTDIR)/usr/bin/net-porter
+	install -D -m 755 bin/netavark-plugin $(DESTDIR)/usr/lib/netavark/net-porter
+	install -D -m 755 -t $(DESTDIR)/usr/lib/net-porter/cni bin/cni/*
+	install -D -m 644 -t $(DESTDIR)/usr/lib/systemd/system contrib/systemd/net-porter.service contrib/systemd/net-porter.socket
+	install -D -m 644 contrib/systemd/net-porter.sysusers $(DESTDIR)/usr/lib/sysusers.d/net-porter.conf
+	install -d -m 755 $(DESTDIR)/etc/net-porter/cni.d
 
 bin/tools/%: internal/tools/go.mod internal/tools/go.sum
 	$(GO) -C internal/tools build -o $(CURDIR)/$@ $$(sed -n 's,^\t\(.*/$*\)$$,\1,p' internal/tools/go.mod)
@@ -58,8 +66,12 @@ demo: ## show the main job with a real rootless podman container (root)
 bench: ## measure attach, detach and the plugin's start (root)
 	scripts/bench
 
-lab-shell: ## a shell in the lab's host, in which to look around (root)
-	scripts/lab shell
+lab-up: build cni ## boot the lab and put this tree's net-porter into it (root)
+	scripts/lab up
+	scripts/lab install
+
+lab-shell: lab-up ## a shell in the lab; LAB_USER=alice for an ordinary user's (root)
+	scripts/lab shell $(LAB_USER)
 
 lab-down: ## stop the lab
 	scripts/lab down
