@@ -34,6 +34,7 @@ type daemon struct {
 	lock        *os.File
 	metrics     *metrics.Metrics
 	leases      *dhcp.Service
+	registry    *netns.Registry
 	attachments *attachment.Manager
 	server      *server.Server
 	users       *nss.Resolver
@@ -67,8 +68,11 @@ func newDaemon(ctx context.Context, c *config.Config, log *slog.Logger) (*daemon
 	if err != nil {
 		return nil, err
 	}
+	if d.registry, err = netns.NewRegistry(); err != nil {
+		return nil, err
+	}
 	d.attachments, err = attachment.NewManager(attachment.Options{
-		Journal: journal, Runner: runner, Leases: d.leases, LeaseSocket: socket, Logger: log,
+		Journal: journal, Runner: runner, Leases: d.leases, LeaseSocket: socket, Namespaces: d.registry, Logger: log,
 	})
 	if err != nil {
 		return nil, err
@@ -116,8 +120,11 @@ func (d *daemon) lockState() error {
 }
 
 func (d *daemon) close() {
+	if d.registry != nil {
+		_ = d.registry.Close()
+	}
 	if d.lock != nil {
-		d.lock.Close()
+		_ = d.lock.Close()
 	}
 }
 
@@ -149,7 +156,7 @@ func (d *daemon) run(ctx context.Context) error {
 		}
 		group.Go(func() error { return d.serveMetrics(inner, l) })
 	}
-	group.Go(func() error { d.attachments.Recover(inner); return nil })
+	group.Go(func() error { return d.attachments.Run(inner) })
 	group.Go(func() error {
 		defer stopInner()
 		// An attach takes no longer than its plugins may, and then its undo.

@@ -11,10 +11,11 @@
 //	pending   --DEL fails> detaching  the undo is owed
 //	attached  --detach-->  detaching  CNI DEL runs
 //	detaching --DEL ok-->  (none)
-//	detaching --DEL fails> detaching  DEL is owed: the next detach, attach or start tries again
+//	detaching --DEL fails> detaching  DEL is owed: the next detach, attach, sweep or start tries again
+//	attached  --its namespace dies--> detaching
 //
 // A daemon that starts again finishes what it finds: pending and detaching are
-// undone, attached stays.
+// undone, attached stays if its namespace still lives.
 package attachment
 
 import (
@@ -36,9 +37,6 @@ import (
 var (
 	// ErrAlreadyAttached says that the interface is there already, in this very namespace.
 	ErrAlreadyAttached = errors.New("already attached")
-	// ErrNamespaceNeeded says that the container's namespace still lives and was not
-	// presented, so that the interface in it could not be removed.
-	ErrNamespaceNeeded = errors.New("the container's network namespace is alive and was not named")
 	// ErrAbandoned says that the caller was gone before the attachment was made; it is undone.
 	ErrAbandoned = errors.New("the caller hung up")
 	// ErrJournal says that the journal could not be written; nothing is left attached.
@@ -89,6 +87,7 @@ type Record struct {
 	Created   time.Time `json:"created"`
 
 	Namespace netns.ID        `json:"namespace"`
+	NSID      int32           `json:"nsid"`   // the namespace's id in the daemon's, see netns.Registry
 	Config    json.RawMessage `json:"config"` // the network configuration list that ADD ran
 	Args      [][2]string     `json:"args,omitempty"`
 	// Ports is the portMappings capability that ADD got.

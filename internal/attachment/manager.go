@@ -14,6 +14,7 @@ import (
 	"time"
 
 	types100 "github.com/containernetworking/cni/pkg/types/100"
+	"golang.org/x/sys/unix"
 
 	"github.com/net-porter/net-porter/internal/cni"
 	"github.com/net-porter/net-porter/internal/dhcp"
@@ -36,14 +37,17 @@ type Leases interface {
 // Manager makes and removes attachments. Its methods may be called at once from
 // many goroutines; those for the same key run one after the other.
 type Manager struct {
-	journal *Journal
-	runner  Runner
-	leases  Leases
-	socket  string
-	log     *slog.Logger
-	now     func() time.Time
-	locks   locks
-	replays replays
+	journal    *Journal
+	runner     Runner
+	leases     Leases
+	socket     string
+	namespaces Namespaces
+	boot       string
+	log        *slog.Logger
+	now        func() time.Time
+	locks      locks
+	replays    replays
+	inherited  map[*Record]bool // from an earlier run of the daemon; Run's alone
 
 	mu      sync.Mutex
 	records map[Key]*Record // as in the journal; a record is replaced, never changed
@@ -56,14 +60,20 @@ type Options struct {
 	Leases  Leases
 	// LeaseSocket is the path on which CNI's dhcp plugin finds Leases.
 	LeaseSocket string
+	Namespaces  Namespaces
 	Logger      *slog.Logger
 }
 
-// NewManager reads the journal. Recover has to be called before anything else.
+// NewManager reads the journal. Run has to be called for what is gone to be released.
 func NewManager(o Options) (*Manager, error) {
 	m := &Manager{
-		journal: o.Journal, runner: o.Runner, leases: o.Leases, socket: o.LeaseSocket, log: o.Logger,
-		now: time.Now, records: map[Key]*Record{},
+		journal: o.Journal, runner: o.Runner, leases: o.Leases, socket: o.LeaseSocket,
+		namespaces: o.Namespaces, log: o.Logger, now: time.Now,
+		records: map[Key]*Record{}, inherited: map[*Record]bool{},
+	}
+	var err error
+	if m.boot, err = netns.BootID(); err != nil {
+		return nil, err
 	}
 	records, err := m.journal.Load()
 	if err != nil {
@@ -71,21 +81,9 @@ func NewManager(o Options) (*Manager, error) {
 	}
 	for _, r := range records {
 		m.records[r.Key] = r
+		m.inherited[r] = true
 	}
 	return m, nil
-}
-
-// Recover undoes what an earlier run of the daemon had begun and not finished.
-// What cannot be undone now stays in the journal, logged, for the next try.
-func (m *Manager) Recover(ctx context.Context) {
-	for _, r := range m.List() {
-		if r.State == Attached {
-			continue
-		}
-		if err := m.Detach(ctx, r.Key, nil); err != nil {
-			m.log.Error("cannot undo what an earlier run left", "attachment", r.Key.String(), "error", err)
-		}
-	}
 }
 
 // Request is what an attachment is made of; all of it has been checked.
@@ -124,10 +122,14 @@ func (m *Manager) Attach(ctx context.Context, q Request) (*Record, error) {
 		}
 	}
 
+	nsid, _, err := m.namespaces.Assign(q.Namespace)
+	if err != nil {
+		return nil, err
+	}
 	r := &Record{
 		Version: recordVersion, Key: q.Key, Container: q.Container, User: q.User,
 		Resource: q.Resource, State: Pending, Created: m.now().UTC(),
-		Namespace: q.Namespace.ID(), Config: q.Network.Bytes(), Args: q.Args, Ports: q.Ports,
+		Namespace: q.Namespace.ID(), NSID: nsid, Config: q.Network.Bytes(), Args: q.Args, Ports: q.Ports,
 	}
 	if err := m.put(r); err != nil {
 		return nil, err
@@ -225,6 +227,15 @@ func (m *Manager) remove(ctx context.Context, r *Record, presented *netns.Namesp
 	namespace := presented
 	if namespace != nil && namespace.ID() != r.Namespace {
 		namespace = nil // somebody else's, or the next one of this container
+	}
+	// Without the namespace CNI gives the address back and leaves the link, which in a
+	// namespace that lives on would go on using it.
+	if namespace == nil && r.Namespace.BootID == m.boot && netns.Lasting(r.NSID) {
+		// A link that cannot be removed is hardware, which the kernel gives back to the
+		// host when the namespace dies.
+		if err := m.namespaces.DeleteLink(r.NSID, r.Interface); err != nil && !errors.Is(err, unix.EOPNOTSUPP) {
+			return fmt.Errorf("cannot remove the interface from its namespace: %w", err)
+		}
 	}
 	if err := m.del(ctx, r, namespace); err != nil {
 		return err

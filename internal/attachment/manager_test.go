@@ -3,6 +3,7 @@ package attachment
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"log/slog"
 	"net"
@@ -61,6 +62,33 @@ func (r *runner) Del(_ context.Context, _ *cni.Network, inv cni.Invocation) erro
 	return nil
 }
 
+// living are namespaces that are alive, all with the same id, or dead by that id.
+type living struct {
+	dead    bool
+	deleted []string
+}
+
+const someID = 1 << 30 // one of those that are given once only
+
+func (*living) Assign(*netns.Namespace) (int32, bool, error) { return someID, true, nil }
+
+func (l *living) Alive() (map[int32]struct{}, error) {
+	if l.dead {
+		return nil, nil
+	}
+	return map[int32]struct{}{someID: {}}, nil
+}
+
+func (l *living) DeleteLink(id int32, name string) error {
+	l.deleted = append(l.deleted, fmt.Sprint(id, " ", name))
+	return nil
+}
+
+func (*living) Watch(ctx context.Context, _ func(int32), _ func()) error {
+	<-ctx.Done()
+	return nil
+}
+
 func open(t *testing.T, dir string, r Runner) *Manager {
 	t.Helper()
 	log := slog.New(slog.NewTextHandler(io.Discard, nil))
@@ -72,7 +100,9 @@ func open(t *testing.T, dir string, r Runner) *Manager {
 	if err != nil {
 		t.Fatal(err)
 	}
-	m, err := NewManager(Options{Journal: journal, Runner: r, Leases: leases, LeaseSocket: "/nowhere", Logger: log})
+	m, err := NewManager(Options{
+		Journal: journal, Runner: r, Leases: leases, LeaseSocket: "/nowhere", Namespaces: &living{}, Logger: log,
+	})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -138,7 +168,7 @@ func TestCrashDuringAddIsUndoneAtStart(t *testing.T) {
 	}
 	second := &runner{}
 	m := open(t, dir, second)
-	m.Recover(context.Background())
+	m.recover(context.Background())
 	if want := []string{"DEL 1000.c1 eth0 without a namespace"}; !slices.Equal(second.calls, want) {
 		t.Errorf("the next daemon ran %v, want %v", second.calls, want)
 	}
@@ -157,7 +187,7 @@ func TestAttachedOutlivesARestart(t *testing.T) {
 	}
 	r := &runner{}
 	m := open(t, dir, r)
-	m.Recover(context.Background())
+	m.recover(context.Background())
 	key := request(t, ns).Key
 	rec, ok := m.Get(key)
 	if !ok || rec.State != Attached || rec.Result == nil || len(rec.MACs()) != 1 {
@@ -193,7 +223,7 @@ func TestFailedDetachIsOwed(t *testing.T) {
 		t.Fatalf("the record: %+v", rec)
 	}
 	r.del = nil
-	open(t, dir, r).Recover(context.Background())
+	open(t, dir, r).sweep(context.Background())
 	if left := files(t, dir); len(left) > 0 {
 		t.Errorf("left in the journal: %v", left)
 	}
@@ -213,6 +243,71 @@ func TestDetachLeavesOtherNamespacesAlone(t *testing.T) {
 	}
 	if want := "DEL 1000.c1 eth0 without a namespace"; r.calls[len(r.calls)-1] != want {
 		t.Errorf("ran %q, want %q", r.calls[len(r.calls)-1], want)
+	}
+	// But the interface goes from the recorded one, where it would use an address that
+	// is somebody else's now.
+	if got, want := m.namespaces.(*living).deleted, []string{fmt.Sprint(someID, " eth0")}; !slices.Equal(got, want) {
+		t.Errorf("removed links %v, want %v", got, want)
+	}
+}
+
+// What died while the daemon was away is released when it is back; what lives stays.
+func TestSweepReleasesTheDead(t *testing.T) {
+	testlab.RequireRoot(t)
+	dir := t.TempDir()
+	if _, err := open(t, dir, &runner{}).Attach(context.Background(), request(t, namespace(t))); err != nil {
+		t.Fatal(err)
+	}
+	r := &runner{}
+	m := open(t, dir, r)
+	m.sweep(context.Background())
+	if len(m.List()) != 1 || len(r.calls) > 0 {
+		t.Fatalf("an attachment whose namespace lives was released: %v", r.calls)
+	}
+	m.namespaces.(*living).dead = true
+	m.sweep(context.Background())
+	if left := files(t, dir); len(left) > 0 {
+		t.Errorf("left in the journal: %v", left)
+	}
+	if want := []string{"DEL 1000.c1 eth0 without a namespace"}; !slices.Equal(r.calls, want) {
+		t.Errorf("ran %v, want %v", r.calls, want)
+	}
+}
+
+// A reboot takes every namespace, whatever ids the new boot gives.
+func TestSweepReleasesWhatWasBeforeTheBoot(t *testing.T) {
+	testlab.RequireRoot(t)
+	dir := t.TempDir()
+	m := open(t, dir, &runner{})
+	if _, err := m.Attach(context.Background(), request(t, namespace(t))); err != nil {
+		t.Fatal(err)
+	}
+	m.boot = "another"
+	m.sweep(context.Background())
+	if left := files(t, dir); len(left) > 0 {
+		t.Errorf("left in the journal: %v", left)
+	}
+	if got := m.namespaces.(*living).deleted; len(got) > 0 {
+		t.Errorf("links were removed by an id of the boot before: %v", got)
+	}
+}
+
+// An attachment that is replaced while it is looked at is not the one that was due.
+func TestReapLeavesSuccessorsAlone(t *testing.T) {
+	testlab.RequireRoot(t)
+	m := open(t, t.TempDir(), &runner{})
+	q := request(t, namespace(t))
+	seen, err := m.Attach(context.Background(), q)
+	if err != nil {
+		t.Fatal(err)
+	}
+	q.Namespace = namespace(t)
+	if _, err := m.Attach(context.Background(), q); err != nil {
+		t.Fatal(err)
+	}
+	m.release(context.Background(), seen)
+	if len(m.List()) != 1 {
+		t.Error("the successor was released")
 	}
 }
 
@@ -251,7 +346,7 @@ func TestJournalWithStrangeFiles(t *testing.T) {
 		}
 	}
 	m = open(t, dir, &runner{})
-	m.Recover(context.Background())
+	m.recover(context.Background())
 	if len(m.List()) != 0 {
 		t.Errorf("records were made of them: %v", m.List())
 	}

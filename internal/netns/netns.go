@@ -1,6 +1,6 @@
 // Package netns owns network namespaces on behalf of others: it opens one that an
 // unprivileged caller names by a path, proves on the open descriptor that it is the
-// caller's, identifies it, and runs code inside.
+// caller's, identifies it, runs code inside, and learns of its death.
 //
 // What was proved is what is used. The descriptor that the kernel's answers are
 // about is the one that Path and Do lead to; no path of the caller is ever looked
@@ -114,7 +114,8 @@ func (n *Namespace) enter() error {
 	return nil
 }
 
-func bootID() (string, error) {
+// BootID tells the boots of a machine apart (/proc/sys/kernel/random/boot_id, random(4)).
+func BootID() (string, error) {
 	b, err := os.ReadFile("/proc/sys/kernel/random/boot_id")
 	if err != nil {
 		return "", fmt.Errorf("cannot read the boot id: %w", err)

@@ -111,3 +111,58 @@ func TestAttachReleasesWhatADeadContainerHad(t *testing.T) {
 	d.detach(s, "lan", api.DetachRequest{ContainerID: containerID, InterfaceName: "eth0"})
 	d.wantNothingLeft()
 }
+
+// A namespace that dies without a detach, as when podman is killed, is released.
+func TestDeathOfTheNamespaceReleases(t *testing.T) {
+	lan := testlab.NewLAN(t)
+	d := start(t, setup{conflists: map[string]string{
+		"lan": `{"cniVersion":"1.0.0","name":"lan","plugins":[{"type":"macvlan","master":"infra","ipam":` + dhcpIPAM + `}]}`,
+	}})
+	s, dir := sandboxWithDir(t, alice)
+	ns := container(t, s, dir)
+	if _, r := d.attach(s, "lan", api.AttachRequest{ContainerID: containerID, ContainerName: "web", InterfaceName: "eth0", Netns: ns}); r.Status != http.StatusOK {
+		t.Fatalf("attach: %d %s", r.Status, r.Body)
+	}
+	lan.WaitLog("DHCPACK")
+	s.Exit()
+	d.log.waitFor(t, "released an attachment")
+	d.wantNothingLeft()
+}
+
+// A user who gives back an attachment and not its namespace does not keep the
+// interface, with an address that goes to somebody else.
+func TestDetachWithoutTheNamespaceTakesTheInterface(t *testing.T) {
+	testlab.NewLAN(t, testlab.WithoutServer())
+	d := start(t, setup{conflists: map[string]string{"lan": staticConflist}, users: []testlab.User{alice, eve}})
+	a, aliceDir := sandboxWithDir(t, alice)
+	alices := container(t, a, aliceDir)
+	d.attach(a, "lan", api.AttachRequest{ContainerID: containerID, InterfaceName: "eth0", Netns: alices})
+	e, dir := sandboxWithDir(t, eve)
+	ns := container(t, e, dir)
+	for name, presented := range map[string]string{"none": "", "another": container(t, e, dir), "a file": "/etc/passwd"} {
+		t.Run(name, func(t *testing.T) {
+			if _, r := d.attach(e, "lan", api.AttachRequest{ContainerID: containerID, InterfaceName: "eth0", Netns: ns}); r.Status != http.StatusOK {
+				t.Fatalf("attach: %d %s", r.Status, r.Body)
+			}
+			if r := d.detach(e, "lan", api.DetachRequest{ContainerID: containerID, InterfaceName: "eth0", Netns: presented}); r.Status != http.StatusNoContent {
+				t.Fatalf("detach: %d %s", r.Status, r.Body)
+			}
+			if slices.Contains(e.Links(ns), "eth0") {
+				t.Error("eve still has the interface")
+			}
+		})
+	}
+	// The same by attaching the container elsewhere.
+	second := container(t, e, dir)
+	d.attach(e, "lan", api.AttachRequest{ContainerID: containerID, InterfaceName: "eth0", Netns: ns})
+	d.attach(e, "lan", api.AttachRequest{ContainerID: containerID, InterfaceName: "eth0", Netns: second})
+	if slices.Contains(e.Links(ns), "eth0") || !slices.Contains(e.Links(second), "eth0") {
+		t.Errorf("eve's links: %v and %v, want the second alone", e.Links(ns), e.Links(second))
+	}
+	d.detach(e, "lan", api.DetachRequest{ContainerID: containerID, InterfaceName: "eth0", Netns: second})
+	if !slices.Contains(a.Links(alices), "eth0") {
+		t.Error("alice's interface is gone")
+	}
+	d.detach(a, "lan", api.DetachRequest{ContainerID: containerID, InterfaceName: "eth0", Netns: alices})
+	d.wantNothingLeft()
+}

@@ -91,8 +91,11 @@ func start(t *testing.T, s setup) *daemon {
 		Logger: logger, Observer: d.metrics,
 	}))(t)
 	journal := must(attachment.OpenJournal(filepath.Join(d.state, "attachments"), logger))(t)
+	registry := must(netns.NewRegistry())(t)
+	t.Cleanup(func() { registry.Close() })
 	d.manager = must(attachment.NewManager(attachment.Options{
-		Journal: journal, Runner: runner, Leases: leases, LeaseSocket: filepath.Join(leaseDir, "s"), Logger: logger,
+		Journal: journal, Runner: runner, Leases: leases, LeaseSocket: filepath.Join(leaseDir, "s"),
+		Namespaces: registry, Logger: logger,
 	}))(t)
 	if s.users == nil {
 		s.users = []testlab.User{alice}
@@ -124,6 +127,11 @@ func (d *daemon) serve(leases *dhcp.Service) {
 	ctx, stop := context.WithCancel(context.Background())
 	var running sync.WaitGroup
 	running.Go(func() { _ = leases.Serve(ctx) })
+	running.Go(func() {
+		if err := d.manager.Run(ctx); err != nil {
+			d.t.Errorf("the manager ended: %v", err)
+		}
+	})
 	running.Go(func() {
 		if err := d.server.Serve(ctx, socket.UnixListener, 10*time.Second); err != nil {
 			d.t.Errorf("the server ended: %v", err)
@@ -261,14 +269,43 @@ func sandboxWithDir(t *testing.T, u testlab.User) (*testlab.Sandbox, string) {
 }
 
 type safeBuffer struct {
-	mu  sync.Mutex
-	buf bytes.Buffer
+	mu      sync.Mutex
+	buf     bytes.Buffer
+	changed chan struct{}
 }
 
 func (b *safeBuffer) Write(p []byte) (int, error) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
+	if b.changed != nil {
+		close(b.changed)
+		b.changed = nil
+	}
 	return b.buf.Write(p)
+}
+
+// waitFor returns once text has been written.
+func (b *safeBuffer) waitFor(t *testing.T, text string) {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	defer cancel()
+	for {
+		b.mu.Lock()
+		if strings.Contains(b.buf.String(), text) {
+			b.mu.Unlock()
+			return
+		}
+		if b.changed == nil {
+			b.changed = make(chan struct{})
+		}
+		changed := b.changed
+		b.mu.Unlock()
+		select {
+		case <-changed:
+		case <-ctx.Done():
+			t.Fatalf("the log never says %q", text)
+		}
+	}
 }
 
 func (b *safeBuffer) String() string {

@@ -1,0 +1,161 @@
+package attachment
+
+import (
+	"context"
+	"sync"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+
+	"github.com/net-porter/net-porter/internal/netns"
+)
+
+// Namespaces tells which network namespaces live; *netns.Registry is one.
+type Namespaces interface {
+	Assign(*netns.Namespace) (id int32, fresh bool, err error)
+	Alive() (map[int32]struct{}, error)
+	DeleteLink(id int32, name string) error
+	Watch(ctx context.Context, dead func(id int32), lost func()) error
+}
+
+const (
+	// sweepEvery is how often what is owed is tried again, and what no message of the
+	// kernel told is looked for.
+	sweepEvery = time.Minute
+	// reapAtOnce bounds the plugin runs of a machine's worth of containers that end
+	// at the same moment; users' own requests are not held up by them.
+	reapAtOnce = 4
+)
+
+// Run releases attachments whose namespaces are gone, and those whose removal is
+// owed: at first what an earlier run of the daemon left, then whenever the kernel
+// tells that a namespace has died. It returns nil when ctx ends and what it had
+// begun is done.
+func (m *Manager) Run(ctx context.Context) error {
+	m.recover(ctx)
+	var deaths deaths
+	group, watching := errgroup.WithContext(ctx)
+	group.Go(func() error {
+		return m.namespaces.Watch(watching, deaths.add, func() { deaths.add(everything) })
+	})
+	group.Go(func() error {
+		sweeps := time.NewTicker(sweepEvery)
+		defer sweeps.Stop()
+		m.sweep(watching)
+		for {
+			select {
+			case <-watching.Done():
+				return nil
+			case <-sweeps.C:
+				m.sweep(watching)
+			case <-deaths.told():
+				ids := deaths.take()
+				if _, all := ids[everything]; all {
+					m.sweep(watching)
+					continue
+				}
+				m.reap(watching, func(r *Record) bool {
+					_, dead := ids[r.NSID]
+					return dead
+				})
+			}
+		}
+	})
+	return group.Wait()
+}
+
+// recover undoes what an earlier run had begun and not finished.
+func (m *Manager) recover(ctx context.Context) {
+	m.reap(ctx, func(r *Record) bool { return m.inherited[r] && r.State != Attached })
+	m.inherited = nil
+}
+
+// sweep releases what is owed, and what lies in a namespace that is gone.
+func (m *Manager) sweep(ctx context.Context) {
+	records := m.List() // before asking: a younger one is not to be judged by the answer
+	alive, err := m.namespaces.Alive()
+	if err != nil {
+		m.log.Error("cannot look for attachments whose namespaces are gone", "error", err)
+		return
+	}
+	due := map[*Record]bool{}
+	for _, r := range records {
+		_, lives := alive[r.NSID]
+		due[r] = r.State == Detaching || r.Namespace.BootID != m.boot || !lives
+	}
+	m.reap(ctx, func(r *Record) bool { return due[r] })
+}
+
+// reap removes the records that are due. A record that has meanwhile gone on to its
+// next state is somebody else's to deal with.
+func (m *Manager) reap(ctx context.Context, due func(*Record) bool) {
+	var group errgroup.Group
+	group.SetLimit(reapAtOnce)
+	for _, r := range m.List() {
+		if ctx.Err() != nil {
+			break
+		}
+		if due(r) {
+			group.Go(func() error { m.release(ctx, r); return nil })
+		}
+	}
+	_ = group.Wait()
+}
+
+func (m *Manager) release(ctx context.Context, seen *Record) {
+	unlock, err := m.locks.acquire(ctx, seen.Key)
+	if err != nil {
+		return // the daemon ends
+	}
+	defer unlock()
+	if current, ok := m.Get(seen.Key); !ok || current != seen {
+		return
+	}
+	log := m.log.With("attachment", seen.Key.String(), "resource", seen.Resource, "state", seen.State)
+	if err := m.remove(ctx, seen, nil); err != nil {
+		log.Error("cannot release an attachment that is over; it is tried again", "error", err)
+		return
+	}
+	log.Info("released an attachment whose container is gone or that was not finished")
+}
+
+// everything stands among the ids of the dead for "some were not told".
+const everything int32 = -1
+
+// deaths collects the ids of dead namespaces, so that those who tell never wait.
+type deaths struct {
+	mu     sync.Mutex
+	ids    map[int32]struct{}
+	signal chan struct{}
+}
+
+func (d *deaths) add(id int32) {
+	d.mu.Lock()
+	if d.ids == nil {
+		d.ids = map[int32]struct{}{}
+	}
+	d.ids[id] = struct{}{}
+	d.mu.Unlock()
+	select {
+	case d.told() <- struct{}{}:
+	default:
+	}
+}
+
+// told has a value in it when there are ids to take.
+func (d *deaths) told() chan struct{} {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.signal == nil {
+		d.signal = make(chan struct{}, 1)
+	}
+	return d.signal
+}
+
+func (d *deaths) take() map[int32]struct{} {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	ids := d.ids
+	d.ids = nil
+	return ids
+}

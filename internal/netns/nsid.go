@@ -1,0 +1,183 @@
+package netns
+
+import (
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"os"
+	"runtime"
+	"sync/atomic"
+
+	"github.com/vishvananda/netlink/nl"
+	vnetns "github.com/vishvananda/netns"
+	"golang.org/x/sys/unix"
+)
+
+const (
+	// firstID is the lowest id that a Registry gives. Where the kernel chooses, for
+	// a veth pair say, it takes the lowest that is free, so the id of the dead is
+	// the next one's at once, sometimes before their death is told. Up here it
+	// never gets.
+	firstID = 1 << 30
+	// assignTries bounds the ids that Assign finds taken before it gives up.
+	assignTries = 16
+	// dumpTries bounds how often a list is asked for that changes while it is told.
+	dumpTries = 16
+)
+
+// Registry gives network namespaces ids in the namespace that it was made in, the
+// daemon's (NETNSA_NSID, rtnetlink(7)), by which the kernel tells of their death and
+// lets their links be removed. The ids are the kernel's to keep: they outlive the
+// daemon, but not a reboot, and they keep nothing alive. No descriptor of a
+// namespace but the daemon's own is held. It is safe for concurrent use.
+type Registry struct {
+	requests *nl.SocketHandle
+	own      *os.File // the namespace of both sockets
+	given    atomic.Uint32
+
+	events *os.File // a socket of RTNLGRP_NSID
+	// overrun: messages were lost, and nobody was told yet. Of Watch.
+	overrun bool
+}
+
+// NewRegistry opens the sockets. From here on no death is missed: what happens
+// before Watch is kept for it.
+func NewRegistry() (*Registry, error) {
+	runtime.LockOSThread() // all three are of one namespace
+	defer runtime.UnlockOSThread()
+	own, err := os.Open("/proc/thread-self/ns/net")
+	if err != nil {
+		return nil, fmt.Errorf("cannot open the server's own network namespace: %w", err)
+	}
+	events, err := subscribe()
+	if err != nil {
+		own.Close()
+		return nil, err
+	}
+	requests, err := nl.GetNetlinkSocketAt(vnetns.None(), vnetns.None(), unix.NETLINK_ROUTE)
+	if err != nil {
+		own.Close()
+		events.Close()
+		return nil, fmt.Errorf("cannot open a netlink socket: %w", err)
+	}
+	_ = requests.SetExtAck(true) // the kernel's own words in errors
+	r := &Registry{requests: &nl.SocketHandle{Socket: requests}, own: own, events: events}
+	// Not where an earlier daemon has started, whose ids may be recorded.
+	r.given.Store(rand.Uint32())
+	return r, nil
+}
+
+// Close ends a running Watch with an error, and nothing else: the ids stay. Every
+// other method fails afterwards.
+func (r *Registry) Close() error {
+	r.requests.Socket.Lock() // a request of another goroutine gets its answer
+	r.requests.Socket.Close()
+	r.requests.Socket.Unlock()
+	return errors.Join(r.events.Close(), r.own.Close())
+}
+
+// Assign returns the id of an open namespace and gives it one if it has none yet.
+// fresh says that it was given by this very call: of several at a time, one is
+// fresh. It wraps os.ErrClosed if the namespace is closed; any other error is the
+// system's (EPERM: the server needs CAP_NET_ADMIN).
+//
+// An id that something else has given before stays as it is; see Lasting.
+func (r *Registry) Assign(ns *Namespace) (id int32, fresh bool, err error) {
+	ns.mu.RLock() // or the descriptor's number could become another file's
+	defer ns.mu.RUnlock()
+	if ns.fd < 0 {
+		return 0, false, fmt.Errorf("cannot give network namespace %s an id: %w", ns.id, os.ErrClosed)
+	}
+	for range assignTries {
+		id, err = r.lookup(unix.NETNSA_FD, int32(ns.fd))
+		if err != nil {
+			return 0, false, fmt.Errorf("cannot ask for the id of network namespace %s: %w", ns.id, err)
+		}
+		if id >= 0 {
+			return id, false, nil
+		}
+		id = r.nextID()
+		err = r.set(int32(ns.fd), id)
+		if err == nil {
+			return id, true, nil
+		}
+		// Either the namespace has got an id meanwhile, or the id is another's.
+		if !errors.Is(err, unix.EEXIST) {
+			break
+		}
+	}
+	return 0, false, fmt.Errorf("cannot give network namespace %s an id: %w", ns.id, err)
+}
+
+// Lasting says whether an id is one that a Registry chose. Such an id is for one
+// namespace only, until the next boot: never again by the same Registry, and by
+// another only with luck (one in 2³⁰ for each namespace that it is given). Any other
+// was the kernel's choice, who gives it to another namespace as soon as it is free,
+// so what is recorded of it is to be believed only while its death cannot have been
+// missed.
+func Lasting(id int32) bool { return id >= firstID }
+
+// Alive returns the ids that are given now, also by others than the daemon. A
+// namespace whose death is yet to be told may still be among them.
+func (r *Registry) Alive() (map[int32]struct{}, error) {
+	var (
+		replies [][]byte
+		err     error
+	)
+	for range dumpTries {
+		req := r.newRequest(unix.RTM_GETNSID, unix.NLM_F_DUMP)
+		req.AddData(nl.NewRtGenMsg())
+		replies, err = req.Execute(unix.NETLINK_ROUTE, unix.RTM_NEWNSID)
+		if !errors.Is(err, nl.ErrDumpInterrupted) { // NLM_F_DUMP_INTR, netlink(7)
+			break
+		}
+	}
+	if err != nil {
+		return nil, fmt.Errorf("cannot list the ids of network namespaces: %w", err)
+	}
+	alive := make(map[int32]struct{}, len(replies))
+	for _, body := range replies {
+		if id, ok := nsidOf(body); ok {
+			alive[id] = struct{}{}
+		}
+	}
+	return alive, nil
+}
+
+// nextID is the id after the last one given, and after the highest the first.
+func (r *Registry) nextID() int32 {
+	return firstID | int32(r.given.Add(1)&(firstID-1))
+}
+
+// lookup asks for the id of the namespace that an attribute names: -1 if it has
+// none.
+func (r *Registry) lookup(by int, value int32) (int32, error) {
+	req := r.newRequest(unix.RTM_GETNSID, 0)
+	req.AddData(nl.NewRtGenMsg())
+	req.AddData(nl.NewRtAttr(by, nl.Uint32Attr(uint32(value))))
+	replies, err := req.Execute(unix.NETLINK_ROUTE, unix.RTM_NEWNSID)
+	if err != nil {
+		return 0, err
+	}
+	for _, body := range replies {
+		if id, ok := nsidOf(body); ok {
+			return id, nil
+		}
+	}
+	return 0, errors.New("the kernel's answer has none")
+}
+
+func (r *Registry) set(fd, id int32) error {
+	req := r.newRequest(unix.RTM_NEWNSID, unix.NLM_F_ACK)
+	req.AddData(nl.NewRtGenMsg())
+	req.AddData(nl.NewRtAttr(unix.NETNSA_FD, nl.Uint32Attr(uint32(fd))))
+	req.AddData(nl.NewRtAttr(unix.NETNSA_NSID, nl.Uint32Attr(uint32(id))))
+	_, err := req.Execute(unix.NETLINK_ROUTE, 0)
+	return err
+}
+
+func (r *Registry) newRequest(kind, flags int) *nl.NetlinkRequest {
+	req := nl.NewNetlinkRequest(kind, flags)
+	req.Sockets = map[int]*nl.SocketHandle{unix.NETLINK_ROUTE: r.requests}
+	return req
+}
