@@ -49,7 +49,7 @@ fmt: ## format the Go code
 lint: bin/tools/staticcheck ## format, vet, staticcheck, shellcheck
 	@unformatted=$$(gofmt -l cmd internal openapi); test -z "$$unformatted" || { echo "not formatted (make fmt): $$unformatted"; exit 1; }
 	$(GO) vet ./...
-	bin/tools/staticcheck ./...
+	bin/tools/staticcheck -checks all ./...
 	scripts/lint-shell
 
 test: ## every test; as root also those on real namespaces and with real podman
@@ -58,7 +58,7 @@ test: ## every test; as root also those on real namespaces and with real podman
 test-race: ## unit and integration tests under the race detector
 	scripts/install-deps build test
 	$(MAKE) cni
-	$(GO) test -race ./...
+	$(GO) test -race -count=1 ./...
 
 demo: ## show the main job with a real rootless podman container (root)
 	scripts/demo

@@ -126,6 +126,9 @@ func (s *Service) acquire(ctx context.Context, a Attachment, req *request) (Leas
 	if err != nil {
 		return Lease{}, err
 	}
+	if err := p.announce(l.mac, lease.Address.Addr()); err != nil {
+		x.log.Warn("the new address could not be announced to the LAN", "address", lease.Address, "error", err)
+	}
 	lease.ID, lease.Interface, lease.Network = a.ID, a.Interface, req.network
 	lease.MAC, lease.ClientID, lease.HostName = l.mac.String(), req.clientID, req.hostName
 	lease.Options, lease.Requested, lease.Priority = req.options, req.codes, req.priority

@@ -8,6 +8,7 @@ import (
 	"testing"
 
 	"github.com/insomniacslk/dhcp/dhcpv4"
+	"golang.org/x/sys/unix"
 
 	"github.com/net-porter/net-porter/internal/testlab"
 )
@@ -83,5 +84,5 @@ func TestFloodOfHostileFramesOnTheWire(t *testing.T) {
 func (p *port) sendReply(dst net.HardwareAddr, message []byte) error {
 	packet := udpPacket(netip.MustParseAddr("192.0.2.9"), netip.MustParseAddr("255.255.255.255"), message)
 	packet[21], packet[23] = serverPort, clientPort
-	return p.write(dst, packet)
+	return p.write(dst, unix.ETH_P_IP, packet)
 }

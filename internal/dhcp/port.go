@@ -65,11 +65,26 @@ func (p *port) close() { p.file.Close() }
 // about the packet's. It waits for nothing: no route and no ARP is needed, and when it
 // returns the frame is with the driver.
 func (p *port) send(dst net.HardwareAddr, from, to netip.Addr, message []byte) error {
-	return p.write(dst, udpPacket(from, to, message))
+	return p.write(dst, unix.ETH_P_IP, udpPacket(from, to, message))
 }
 
-func (p *port) write(dst net.HardwareAddr, packet []byte) error {
-	sa := &unix.SockaddrLinklayer{Protocol: networkOrder(unix.ETH_P_IP), Ifindex: p.index, Halen: uint8(len(dst))}
+// announce tells everybody on the LAN that addr is at mac now: machines remember for a
+// while who had it before, and would not reach its new owner (RFC 2131, section 4.4.1;
+// RFC 5227, section 2.3). The kernel announces only addresses that are there when the
+// link comes up, which for DHCP it does before.
+func (p *port) announce(mac net.HardwareAddr, addr netip.Addr) error {
+	ip := addr.As4()
+	// Ethernet, IPv4, their lengths, request (RFC 826); sender and target are the same.
+	packet := []byte{0, 1, 8, 0, 6, 4, 0, 1}
+	packet = append(append(packet, mac...), ip[:]...)
+	packet = append(append(packet, make([]byte, len(mac))...), ip[:]...)
+	return p.write(broadcastMAC(), unix.ETH_P_ARP, packet)
+}
+
+func broadcastMAC() net.HardwareAddr { return net.HardwareAddr{0xff, 0xff, 0xff, 0xff, 0xff, 0xff} }
+
+func (p *port) write(dst net.HardwareAddr, protocol uint16, packet []byte) error {
+	sa := &unix.SockaddrLinklayer{Protocol: networkOrder(protocol), Ifindex: p.index, Halen: uint8(len(dst))}
 	copy(sa.Addr[:], dst)
 	var sendErr error
 	err := p.raw.Write(func(fd uintptr) bool {

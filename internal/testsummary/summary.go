@@ -31,11 +31,17 @@ func (id testID) parent() (parent testID, ok bool) {
 	return testID{id.pkg, id.test[:i]}, true
 }
 
+// group is the tests of a package that were left out for one reason.
+type group struct {
+	pkg, reason string
+	tests       []string
+}
+
 // summary counts results, and keeps output until it is known to matter.
 type summary struct {
 	out                     io.Writer
 	passed, failed, skipped int
-	leftOut                 []string
+	leftOut                 []group
 
 	output   map[testID]*strings.Builder // of a package itself under an empty test
 	children map[testID]bool             // has subtests
@@ -85,7 +91,7 @@ func (s *summary) endTest(e event, id testID) {
 		s.write(output)
 	case e.Action == "skip":
 		s.skipped++
-		s.leftOut = append(s.leftOut, fmt.Sprintf("%s %s: %s", e.Package, e.Test, reason(output)))
+		s.leaveOut(id, reason(output))
 	default:
 		if !s.children[id] {
 			s.passed++
@@ -94,6 +100,17 @@ func (s *summary) endTest(e event, id testID) {
 			s.write(fmt.Sprintf("      %s (%.1fs)\n", e.Test, e.Elapsed))
 		}
 	}
+}
+
+// leaveOut notes a skipped test beside those of its package with the same reason.
+func (s *summary) leaveOut(id testID, reason string) {
+	for i, g := range s.leftOut {
+		if g.pkg == id.pkg && g.reason == reason {
+			s.leftOut[i].tests = append(g.tests, id.test)
+			return
+		}
+	}
+	s.leftOut = append(s.leftOut, group{id.pkg, reason, []string{id.test}})
 }
 
 // breakUp marks what failed and all above it, the package included.
@@ -141,22 +158,23 @@ func (s *summary) take(id testID) string {
 
 var location = regexp.MustCompile(`(?m)^\s+\S+\.go:\d+: (.*)$`)
 
-// reason is what a test said when it was skipped, without the place in the source.
+// reason is what a test said when it was skipped, without the place in the source
+// and the words that testlab puts before it.
 func reason(output string) string {
 	all := location.FindAllStringSubmatch(output, -1)
 	if len(all) == 0 {
 		return "no reason given"
 	}
-	return all[len(all)-1][1]
+	return strings.TrimPrefix(all[len(all)-1][1], "LEFT OUT: ")
 }
 
 // close says what was left out and the numbers, and reports whether all is well.
 func (s *summary) close(noSkips bool) bool {
 	ok := s.failed == 0
 	if len(s.leftOut) > 0 {
-		s.write(fmt.Sprintf("\nLeft out (%d):\n", len(s.leftOut)))
-		for _, l := range s.leftOut {
-			s.write("  " + l + "\n")
+		s.write(fmt.Sprintf("\nLeft out (%d):\n", s.skipped))
+		for _, g := range s.leftOut {
+			s.write(fmt.Sprintf("  %s: %s\n    %s\n", g.pkg, g.reason, strings.Join(g.tests, " ")))
 		}
 		if noSkips {
 			s.write("Here nothing may be left out: this is a failure.\n")

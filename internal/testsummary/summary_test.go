@@ -46,8 +46,8 @@ func TestSummary(t *testing.T) {
 		{"a test that fails by itself after its subtests", false, []string{run, runSub, passSub, fail, bad}, "1 passed, 1 failed, 0 skipped", false, ""},
 		{"a package that fails without a test", false, []string{run, pass, panics, bad}, "1 passed, 1 failed, 0 skipped", false, "test timed out"},
 		{"a package that does not build", false, []string{`{"ImportPath":"p","Action":"build-output","Output":"a.go:1: syntax error\n"}`, bad}, "0 passed, 1 failed, 0 skipped", false, "syntax error"},
-		{"what is left out is named", false, []string{run, say, skip, good}, "0 passed, 0 failed, 1 skipped", true, "p TestA: LEFT OUT: needs root"},
-		{"nothing may be left out", true, []string{run, say, skip, good}, "0 passed, 0 failed, 1 skipped", false, "p TestA"},
+		{"what is left out is named", false, []string{run, say, skip, good}, "0 passed, 0 failed, 1 skipped", true, "p: needs root\n    TestA\n"},
+		{"nothing may be left out", true, []string{run, say, skip, good}, "0 passed, 0 failed, 1 skipped", false, "this is a failure"},
 		{"nothing ran", false, []string{`{"Action":"skip","Package":"p"}`}, "0 passed, 0 failed, 0 skipped", false, "No test ran"},
 		{"a line that is no event", false, []string{"go: downloading", run, pass, good}, "1 passed, 0 failed, 0 skipped", true, "go: downloading"},
 	}

@@ -1,0 +1,210 @@
+package e2e
+
+import (
+	"context"
+	"syscall"
+	"testing"
+	"time"
+)
+
+// stopService stops a service of the lab; the function that it returns starts it
+// again, at the latest when the test is over.
+func stopService(t *testing.T, name string) (again func()) {
+	t.Helper()
+	must(t, "root", "systemctl", "stop", name)
+	again = func() { must(t, "root", "systemctl", "start", name) }
+	t.Cleanup(again)
+	return again
+}
+
+// With the daemon down networks can be made, containers cannot be started, and those
+// that run can be stopped and removed.
+func TestDaemonDown(t *testing.T) {
+	requireLab(t)
+	stays := startNamed(t, "alice", nameOf(t)+"-stays", "--network", dhcpNet)
+	before := stays.works(t, dhcpNet, "eth0", first, dhcpRange)
+	again := stopService(t, "net-porter")
+
+	t.Run("create", func(t *testing.T) {
+		r := lab(t, "alice", "podman", "network", "create", "-d", "net-porter", "-o", "net_porter_resource=macvlan-dhcp", "early")
+		if r.code != 0 {
+			t.Error("the network was not created; that the daemon cannot be asked is only a warning")
+		}
+		says(t, r, "warning", "is net-porter running?", "systemctl status net-porter")
+	})
+	t.Cleanup(func() { must(t, "alice", "podman", "network", "rm", "-f", "early") })
+	t.Run("run", func(t *testing.T) {
+		removeAfter(t, "alice", nameOf(t))
+		r := refused(t, "alice", runArgs(nameOf(t), "--network", dhcpNet), "/run/net-porter.sock", "is net-porter running?", "systemctl status net-porter")
+		if r.took > 20*time.Second {
+			t.Errorf("it took %v to say so", r.took)
+		}
+	})
+	t.Run("stop", func(t *testing.T) {
+		first.reaches(t, before.addr)
+		r := lab(t, "alice", "podman", "stop", stays.name)
+		if r.code != 0 {
+			t.Errorf("exit status %d: a teardown must never fail the user", r.code)
+		}
+		says(t, r, "warning", "was not detached", "is net-porter running?")
+		first.unplugged(t, before.mac)
+	})
+
+	again()
+	// The container's old attachment is in the way of nothing.
+	stays.podman(t, "start")
+	after := stays.works(t, dhcpNet, "eth0", first, dhcpRange)
+	stays.remove(t, first, after)
+	c := startNamed(t, "alice", nameOf(t)+"-early", "--network", "early")
+	c.remove(t, first, c.works(t, "early", "eth0", first, dhcpRange))
+	nothingLeft(t)
+}
+
+// Removing a container whose daemon is away succeeds too.
+func TestDaemonDownRemove(t *testing.T) {
+	requireLab(t)
+	c := start(t, "alice", "--network", dhcpNet)
+	e := c.works(t, dhcpNet, "eth0", first, dhcpRange)
+	again := stopService(t, "net-porter")
+	r := lab(t, "alice", "podman", "rm", "-f", "-t", "0", c.name)
+	if r.code != 0 {
+		t.Errorf("exit status %d: a teardown must never fail the user", r.code)
+	}
+	says(t, r, "warning", "was not detached")
+	again()
+	first.unplugged(t, e.mac)
+	// Podman never asks again: the daemon finds out by itself.
+	nothingLeft(t)
+}
+
+// Containers do not notice that the daemon starts again, and are released by the new one.
+func TestDaemonRestart(t *testing.T) {
+	requireLab(t)
+	dhcp := startNamed(t, "alice", nameOf(t)+"-dhcp", "--network", dhcpNet)
+	fixed := startNamed(t, "alice", nameOf(t)+"-fixed", "--network", staticNet)
+	one, two := dhcp.works(t, dhcpNet, "eth0", first, dhcpRange), fixed.works(t, staticNet, "eth0", first, fixedRange)
+	must(t, "root", "systemctl", "restart", "net-porter")
+	if again := dhcp.works(t, dhcpNet, "eth0", first, dhcpRange); again != one {
+		t.Errorf("the container has %v, before it had %v", again, one)
+	}
+	if again := fixed.works(t, staticNet, "eth0", first, fixedRange); again != two {
+		t.Errorf("the container has %v, before it had %v", again, two)
+	}
+	dhcp.remove(t, first, one)
+	fixed.podman(t, "rm", "-f", "-t", "0")
+	fixed.gone(t, first, two)
+	nothingLeft(t)
+}
+
+// A daemon that dies without a word comes back with what it had recorded.
+func TestDaemonKilled(t *testing.T) {
+	requireLab(t)
+	c := start(t, "alice", "--network", dhcpNet)
+	e := c.works(t, dhcpNet, "eth0", first, dhcpRange)
+	must(t, "root", "systemctl", "kill", "-s", "KILL", "net-porter")
+	t.Cleanup(func() { must(t, "root", "systemctl", "reset-failed", "net-porter") })
+	// systemd would start it again after a second; a start waits until it is ready.
+	must(t, "root", "systemctl", "start", "net-porter")
+	if again := c.works(t, dhcpNet, "eth0", first, dhcpRange); again != e {
+		t.Errorf("the container has %v, before it had %v", again, e)
+	}
+	c.remove(t, first, e)
+	nothingLeft(t)
+}
+
+// The end of all of a user's processes, without a teardown, releases what they had.
+func TestLogout(t *testing.T) {
+	requireLab(t)
+	c := start(t, "bob", "--network", dhcpNet)
+	c.works(t, dhcpNet, "eth0", first, dhcpRange)
+	must(t, "root", "loginctl", "terminate-user", "bob")
+	nothingLeft(t)
+	must(t, "root", "systemctl", "start", "user@1001.service")
+	c.podman(t, "start")
+	c.remove(t, first, c.works(t, dhcpNet, "eth0", first, dhcpRange))
+	nothingLeft(t)
+}
+
+func TestNoDHCPAnswer(t *testing.T) {
+	requireLab(t)
+	stopService(t, "lan-dnsmasq")
+	removeAfter(t, "alice", nameOf(t))
+	r := refused(t, "alice", runArgs(nameOf(t), "--network", dhcpNet), "no DHCP server answered", "carrier")
+	if r.took > 40*time.Second {
+		t.Errorf("it took %v to say so", r.took)
+	}
+	nothingLeft(t)
+}
+
+func TestParentLinkDown(t *testing.T) {
+	requireLab(t)
+	t.Cleanup(func() { must(t, "root", "ip", "link", "set", "infra", "up") })
+	must(t, "root", "ip", "link", "set", "infra", "down")
+	removeAfter(t, "alice", nameOf(t))
+	r := refused(t, "alice", runArgs(nameOf(t), "--network", dhcpNet), "parent link", "down", "administrator")
+	if r.took > 40*time.Second {
+		t.Errorf("it took %v to say so", r.took)
+	}
+	nothingLeft(t)
+}
+
+func TestParentLinkMissing(t *testing.T) {
+	requireLab(t)
+	t.Cleanup(func() {
+		must(t, "root", "ip", "link", "set", "elsewhere", "name", "infra")
+		must(t, "root", "ip", "link", "set", "infra", "up")
+		nothingLeft(t)
+	})
+	must(t, "root", "ip", "link", "set", "infra", "down")
+	must(t, "root", "ip", "link", "set", "infra", "name", "elsewhere")
+	removeAfter(t, "alice", nameOf(t))
+	refused(t, "alice", runArgs(nameOf(t), "--network", dhcpNet), "parent link infra", "not there", "administrator")
+	r := lab(t, "alice", "podman", "network", "create", "-d", "net-porter", "-o", "net_porter_resource=macvlan-dhcp", "unplugged")
+	t.Cleanup(func() { must(t, "alice", "podman", "network", "rm", "-f", "unplugged") })
+	if r.code != 0 {
+		t.Error("the network was not created; that its resource is not ready is only a warning")
+	}
+	says(t, r, "warning", "not ready", "parent link infra")
+}
+
+// Ctrl-C in the middle of a setup leaves nothing.
+func TestInterruptedSetup(t *testing.T) {
+	requireLab(t)
+	again := stopService(t, "lan-dnsmasq")
+	wire, err := follow("ip", "netns", "exec", "lan", "tcpdump", "-l", "-n", "-i", "br0", "udp", "port", "67")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer wire.end()
+	wire.await(t, 0, "listening on")
+	daemon, err := follow("journalctl", "-f", "-n", "0", "-o", "cat", "-u", "net-porter")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer daemon.end()
+
+	name := nameOf(t)
+	removeAfter(t, "alice", name)
+	ctx, cancel := context.WithTimeout(context.Background(), patience)
+	defer cancel()
+	cmd := labCommand(ctx, "alice", runArgs(name, "--network", dhcpNet)...)
+	// A terminal sends the signal to every process of the job.
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	wire.await(t, 0, "DHCP, Request")
+	if err := syscall.Kill(-cmd.Process.Pid, syscall.SIGINT); err != nil {
+		t.Fatal(err)
+	}
+	if err := cmd.Wait(); err == nil {
+		t.Error("podman run succeeded")
+	}
+	daemon.await(t, 0, "msg=attach", "container_name="+name, "given up")
+	nothingLeft(t)
+
+	again()
+	must(t, "alice", "podman", "rm", "-f", "-i", "-t", "0", name)
+	c := start(t, "alice", "--network", dhcpNet)
+	c.remove(t, first, c.works(t, dhcpNet, "eth0", first, dhcpRange))
+}
