@@ -58,10 +58,23 @@ func fromSocket(sock int, pidfd func(sock int) (int, error)) (Identity, error) {
 	if fd >= 0 {
 		unix.CloseOnExec(fd) // the kernel sets it already, by pidfd_open(2)
 	}
-	return Identity{
-		UID: cred.Uid, GID: cred.Gid, Groups: groups, PID: int(cred.Pid),
+	id := Identity{
+		UID: cred.Uid, GID: cred.Gid, Groups: groups, Account: cred.Uid, PID: int(cred.Pid),
 		process: &process{fd: fd},
-	}, nil
+	}
+	if id.Alive() != nil {
+		return id, nil
+	}
+	answersFor, err := account(id.PID, id.UID)
+	if id.Alive() != nil { // what was read may be of another process by now
+		return id, nil
+	}
+	if err != nil {
+		id.Close()
+		return Identity{}, err
+	}
+	id.Account = answersFor
+	return id, nil
 }
 
 // peerGroups reads the supplementary groups (SO_PEERGROUPS, since Linux 4.13).

@@ -31,6 +31,10 @@ type Identity struct {
 	// Groups are the supplementary groups (SO_PEERGROUPS), without GID unless it
 	// is listed among them too.
 	Groups []uint32
+	// Account is the user whom the peer answers for, by which bounds are counted:
+	// the same as UID, unless the peer runs with a subordinate uid of that user
+	// (subuid(5)) or with a uid of some container of theirs.
+	Account uint32
 	// PID is the process id in the daemon's pid namespace; 0 when the process is
 	// in one that the daemon cannot see into.
 	PID int

@@ -19,23 +19,31 @@ const (
 type Listener struct {
 	inner      *net.UnixListener
 	maxPerUser int
+	maxInAll   int
 	onReject   func(Identity, net.Conn)
 
 	mu        sync.Mutex
-	open      map[uint32]int // open connections by uid
-	rejecting map[uint32]int // refused ones that are being told, by uid
+	total     int            // open connections of all but root
+	open      map[uint32]int // open connections by account
+	rejecting map[uint32]int // refused ones that are being told, by account
 }
 
 // Option changes a Listener.
 type Option func(*Listener)
 
-// MaxPerUser lets a uid other than 0 have at most n open connections at a time.
-// 0, the default, is no limit.
+// MaxPerUser lets an account other than root's have at most n open connections at a
+// time. 0, the default, is no limit.
 func MaxPerUser(n int) Option {
 	return func(l *Listener) { l.maxPerUser = n }
 }
 
-// OnReject is called with a connection that MaxPerUser refuses, before it is
+// MaxInAll lets all accounts but root's together have at most n open connections at
+// a time, so that descriptors are left for the work. 0, the default, is no limit.
+func MaxInAll(n int) Option {
+	return func(l *Listener) { l.maxInAll = n }
+}
+
+// OnReject is called with a connection that MaxPerUser or MaxInAll refuses, before it is
 // closed, so that the peer can be told. It is called once the peer has sent
 // something: HTTP clients take an answer that comes before their question for a
 // fault. It runs on a goroutine of its own, nobody waits for it, and reads and
@@ -55,8 +63,9 @@ func NewListener(l *net.UnixListener, opts ...Option) *Listener {
 }
 
 // Accept returns the next connection, a *Conn. One whose peer cannot be told is
-// closed and passed over: it must not end the service for the others. Errors are
-// those of the listening socket.
+// closed and passed over: it must not end the service for the others. So is one whose
+// peer has exited: nobody waits for the answer, and whoever holds the other end now
+// could not be held to account. Errors are those of the listening socket.
 func (l *Listener) Accept() (net.Conn, error) {
 	for {
 		c, err := l.inner.AcceptUnix()
@@ -68,8 +77,13 @@ func (l *Listener) Accept() (net.Conn, error) {
 			c.Close()
 			continue
 		}
+		if id.PID != 0 && id.Alive() != nil {
+			c.Close()
+			id.Close()
+			continue
+		}
 		if !l.enter(id) {
-			if l.onReject != nil && l.count(l.rejecting, id.UID, maxRejecting) {
+			if l.onReject != nil && l.startRejecting(id) {
 				go l.reject(id, c)
 				continue
 			}
@@ -82,7 +96,7 @@ func (l *Listener) Accept() (net.Conn, error) {
 }
 
 func (l *Listener) reject(id Identity, c *net.UnixConn) {
-	defer l.uncount(l.rejecting, id.UID)
+	defer l.endRejecting(id)
 	defer id.Close()
 	defer c.Close()
 	if err := c.SetDeadline(time.Now().Add(rejectDeadline)); err != nil {
@@ -100,32 +114,50 @@ func (l *Listener) Close() error { return l.inner.Close() }
 // Addr is the address of the socket.
 func (l *Listener) Addr() net.Addr { return l.inner.Addr() }
 
-// enter counts a connection in, unless its user has as many as allowed.
+// enter counts a connection in, unless there are as many as allowed.
 func (l *Listener) enter(id Identity) bool {
-	limit := l.maxPerUser
-	if id.IsRoot() {
-		limit = 0
-	}
-	return l.count(l.open, id.UID, limit)
-}
-
-// count adds one to by[uid], unless it has reached the limit; 0 is none.
-func (l *Listener) count(by map[uint32]int, uid uint32, limit int) bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if limit > 0 && by[uid] >= limit {
+	if id.IsRoot() {
+		return true
+	}
+	if l.maxPerUser > 0 && l.open[id.Account] >= l.maxPerUser || l.maxInAll > 0 && l.total >= l.maxInAll {
 		return false
 	}
-	by[uid]++
+	l.open[id.Account]++
+	l.total++
 	return true
 }
 
-func (l *Listener) uncount(by map[uint32]int, uid uint32) {
+func (l *Listener) leave(id Identity) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	by[uid]--
-	if by[uid] == 0 {
-		delete(by, uid) // or the map would grow with every user ever seen
+	if !id.IsRoot() {
+		uncount(l.open, id.Account)
+		l.total--
+	}
+}
+
+func (l *Listener) startRejecting(id Identity) bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.rejecting[id.Account] >= maxRejecting {
+		return false
+	}
+	l.rejecting[id.Account]++
+	return true
+}
+
+func (l *Listener) endRejecting(id Identity) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	uncount(l.rejecting, id.Account)
+}
+
+func uncount(by map[uint32]int, account uint32) {
+	by[account]--
+	if by[account] == 0 {
+		delete(by, account) // or the map would grow with every user ever seen
 	}
 }
 
@@ -148,7 +180,7 @@ func (c *Conn) Close() error {
 	c.once.Do(func() {
 		c.closeErr = c.UnixConn.Close()
 		c.id.Close()
-		c.listener.uncount(c.listener.open, c.id.UID)
+		c.listener.leave(c.id)
 	})
 	return c.closeErr
 }
