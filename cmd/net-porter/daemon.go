@@ -131,11 +131,11 @@ func (d *daemon) close() {
 // run serves until ctx ends. What attachments in flight need, the lease service,
 // ends after the last of them.
 func (d *daemon) run(ctx context.Context) error {
-	listener, cleanup, err := d.listen(ctx)
+	socket, err := d.listen(ctx)
 	if err != nil {
 		return err
 	}
-	defer cleanup()
+	defer socket.remove()
 	if err := d.leases.Listen(); err != nil {
 		return err
 	}
@@ -160,9 +160,9 @@ func (d *daemon) run(ctx context.Context) error {
 	group.Go(func() error {
 		defer stopInner()
 		// An attach takes no longer than its plugins may, and then its undo.
-		return d.server.Serve(outer, listener, 2*d.config.CNI.Timeout)
+		return d.server.Serve(outer, socket.UnixListener, 2*d.config.CNI.Timeout)
 	})
-	d.log.Info("net-porter is ready", "version", version.String(), "socket", d.socketName(listener), "resources", len(d.config.Resources))
+	d.log.Info("net-porter is ready", "version", version.String(), "socket", socket.name, "resources", len(d.config.Resources))
 	d.notify(sdnotify.SdNotifyReady)
 	stopping := context.AfterFunc(outer, func() { d.notify(sdnotify.SdNotifyStopping) })
 	defer stopping()

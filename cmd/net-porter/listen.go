@@ -13,20 +13,27 @@ import (
 	"github.com/net-porter/net-porter/internal/server"
 )
 
+// socket is what the daemon listens on.
+type socket struct {
+	*net.UnixListener
+	name   string // what users know it by
+	remove func() // removes what was made
+}
+
 // listen gives the socket that systemd passed (sd_listen_fds(3)), or else makes the
-// configured one. Cleanup removes what was made.
-func (d *daemon) listen(ctx context.Context) (listener *net.UnixListener, cleanup func(), err error) {
+// configured one.
+func (d *daemon) listen(ctx context.Context) (*socket, error) {
 	passed, err := activation.Listeners()
 	if err != nil {
-		return nil, nil, fmt.Errorf("cannot use the sockets that systemd passed: %w", err)
+		return nil, fmt.Errorf("cannot use the sockets that systemd passed: %w", err)
 	}
 	if len(passed) > 0 {
 		l, ok := passed[0].(*net.UnixListener)
 		if len(passed) > 1 || !ok {
-			return nil, nil, errors.New("systemd passed something other than one stream socket of unix: net-porter.socket must have one ListenStream= with a path and nothing else")
+			return nil, errors.New("systemd passed something other than one stream socket of unix: net-porter.socket must have one ListenStream= with a path and nothing else")
 		}
 		l.SetUnlinkOnClose(false) // systemd's to remove
-		return l, func() {}, nil
+		return &socket{l, l.Addr().String(), func() {}}, nil
 	}
 	c := d.config.Socket
 	uid, err := id(c.User, func() (uint32, error) {
@@ -34,7 +41,7 @@ func (d *daemon) listen(ctx context.Context) (listener *net.UnixListener, cleanu
 		return u.UID, err
 	})
 	if err != nil {
-		return nil, nil, fmt.Errorf("cannot make the socket: domain_socket.user: %w", err)
+		return nil, fmt.Errorf("cannot make the socket: domain_socket.user: %w", err)
 	}
 	gid, err := id(c.Group, func() (uint32, error) {
 		g, err := d.users.GroupByName(ctx, c.Group)
@@ -44,13 +51,13 @@ func (d *daemon) listen(ctx context.Context) (listener *net.UnixListener, cleanu
 		return g.GID, err
 	})
 	if err != nil {
-		return nil, nil, fmt.Errorf("cannot make the socket: domain_socket.group: %w", err)
+		return nil, fmt.Errorf("cannot make the socket: domain_socket.group: %w", err)
 	}
 	s, err := server.Listen(c.Path, int(uid), int(gid), c.Mode)
 	if err != nil {
-		return nil, nil, err
+		return nil, err
 	}
-	return s.UnixListener, s.Remove, nil
+	return &socket{s.UnixListener, c.Path, s.Remove}, nil
 }
 
 // id is a user or group as a number, or looked up by name.
@@ -59,13 +66,4 @@ func id(text string, lookup func() (uint32, error)) (uint32, error) {
 		return uint32(n), nil
 	}
 	return lookup()
-}
-
-// socketName is what users know the socket by: one of ours was bound under a name
-// that was only for the making of it.
-func (d *daemon) socketName(l *net.UnixListener) string {
-	if len(activation.Files(false)) > 0 {
-		return l.Addr().String()
-	}
-	return d.config.Socket.Path
 }
