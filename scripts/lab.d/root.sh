@@ -68,12 +68,12 @@ customise() {
   local dir=$1 user unit
   chroot "$dir" groupadd --system net-porter
   mkdir -p "$dir/var/lib/systemd/linger"
-  for user in alice:1000 bob:1001 mallory:1002 carol:1003; do
+  for user in alice:1000 bob:1001 mallory:1002 carol:1003 podman:1004; do
     # useradd also gives each its range in /etc/subuid and /etc/subgid.
     chroot "$dir" useradd -m -s /bin/bash -u "${user#*:}" "${user%:*}"
     touch "$dir/var/lib/systemd/linger/${user%:*}"
   done
-  for user in alice bob carol; do
+  for user in alice bob carol podman; do
     chroot "$dir" usermod -aG net-porter "$user"
   done
   # /proc/sys is writable in the lab and partly the outer machine's: nothing in
@@ -114,7 +114,7 @@ import_image() {
   "$scripts/lab" down # an interrupted build may have left it
   # What lives longer than we do must not hold our lock.
   "$scripts/lab" up {lock_fd}>&-
-  for user in alice bob mallory carol; do
+  for user in alice bob mallory carol podman; do
     "$scripts/lab" exec -u "$user" -- podman import -q -c 'CMD ["/bin/sh"]' \
       /usr/local/share/lab/bb.tar localhost/bb >/dev/null
   done
