@@ -143,11 +143,8 @@ func expectNotify(t *testing.T, c *net.UnixConn, want string) {
 // SIGTERM during an attach: it is finished and answered, then the daemon ends.
 func TestStopFinishesWhatIsUnderWay(t *testing.T) {
 	testlab.RequireRoot(t)
-	gate := filepath.Join(t.TempDir(), "gate")
-	if err := unix.Mkfifo(gate, 0o600); err != nil {
-		t.Fatal(err)
-	}
-	at := newPlace(t, `cat >/dev/null; [ "$CNI_COMMAND" != ADD ] || { echo in >`+gate+`; read go <`+gate+`; }; echo '`+fakeResult+"'")
+	begun, gate := fifo(t), fifo(t)
+	at := newPlace(t, `cat >/dev/null; [ "$CNI_COMMAND" != ADD ] || { echo in >`+begun.Name()+`; read go <`+gate.Name()+`; }; echo '`+fakeResult+"'")
 	p := run(t, nil, "server", "-c", at.config)
 	p.waitFor("is ready")
 	u := testlab.User{UID: 1000, GID: 1000}
@@ -160,19 +157,14 @@ func TestStopFinishesWhatIsUnderWay(t *testing.T) {
 			Body: fmt.Appendf(nil, `{"container_id":"c1","interface_name":"eth0","netns":%q}`, ns),
 		})
 	}()
-	f, err := os.OpenFile(gate, os.O_RDWR, 0) // opens without waiting for the other side
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer f.Close()
-	if _, err := io.ReadFull(f, make([]byte, len("in\n"))); err != nil {
+	if _, err := io.ReadFull(begun, make([]byte, len("in\n"))); err != nil {
 		t.Fatal(err)
 	}
 	if err := p.cmd.Process.Signal(unix.SIGTERM); err != nil {
 		t.Fatal(err)
 	}
 	waitRefused(t, at.socket)
-	if _, err := f.WriteString("go\n"); err != nil {
+	if _, err := gate.WriteString("go\n"); err != nil {
 		t.Fatal(err)
 	}
 	if r := <-answered; r.Status != http.StatusOK {
@@ -184,6 +176,21 @@ func TestStopFinishesWhatIsUnderWay(t *testing.T) {
 	if _, err := os.Stat(at.dir + "/state/attachments/1000.c1@eth0.json"); err != nil {
 		t.Errorf("the attachment is not in the journal: %v", err)
 	}
+}
+
+// fifo makes a named pipe and opens it, without waiting for who is at its other end.
+func fifo(t *testing.T) *os.File {
+	t.Helper()
+	path := filepath.Join(t.TempDir(), "fifo")
+	if err := unix.Mkfifo(path, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	f, err := os.OpenFile(path, os.O_RDWR, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { f.Close() })
+	return f
 }
 
 // waitRefused returns once nobody listens on the socket any more. There is nothing
