@@ -159,13 +159,17 @@ func (d *daemon) run(ctx context.Context) error {
 	group.Go(func() error { return d.attachments.Run(inner) })
 	group.Go(func() error {
 		defer stopInner()
+		defer stopOuter()
 		// An attach takes no longer than its plugins may, and then its undo.
 		return d.server.Serve(outer, socket.UnixListener, 2*d.config.CNI.Timeout)
 	})
 	d.log.Info("net-porter is ready", "version", version.String(), "socket", socket.name, "resources", len(d.config.Resources))
 	d.notify(sdnotify.SdNotifyReady)
-	stopping := context.AfterFunc(outer, func() { d.notify(sdnotify.SdNotifyStopping) })
-	defer stopping()
+	group.Go(func() error {
+		<-outer.Done()
+		d.notify(sdnotify.SdNotifyStopping)
+		return nil
+	})
 	return group.Wait()
 }
 
