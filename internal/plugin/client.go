@@ -26,12 +26,13 @@ type client struct {
 	api     *apiclient.ClientWithResponses
 	socket  string
 	timeout time.Duration
+	pause   func(context.Context) error // between two attempts
 }
 
 // client returns a client of the daemon that listens on socket. Nothing is connected
 // yet.
 func (h *handler) client(socket string) (*client, error) {
-	dialer := &dialer{path: socket, pause: h.pause, ancestors: ancestors}
+	dialer := &dialer{path: socket, ancestors: ancestors}
 	transport := &http.Transport{
 		DialContext:            func(ctx context.Context, _, _ string) (net.Conn, error) { return dialer.dial(ctx) },
 		DisableKeepAlives:      true, // one request is all there is
@@ -51,28 +52,55 @@ func (h *handler) client(socket string) (*client, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &client{api: c, socket: socket, timeout: h.timeout}, nil
+	return &client{api: c, socket: socket, timeout: h.timeout, pause: h.pause}, nil
 }
 
 // attach gives the container an interface on the resource.
 func (c *client) attach(ctx context.Context, resource string, body api.AttachRequest) (*api.AttachResult, error) {
 	ctx, cancel := context.WithTimeout(ctx, c.timeout)
 	defer cancel()
-	r, err := c.api.AttachContainerWithResponse(ctx, resource, body)
+	result, lost, err := c.tryAttach(ctx, resource, body)
+	var problem *problemError
+	if !lost || !errors.As(err, &problem) || problem.code != api.AlreadyAttached {
+		return result, err
+	}
+	// The answer that was lost was this interface. It is made anew, to learn of it.
+	if err := c.detach(ctx, resource, api.DetachRequest{
+		ContainerID: body.ContainerID, InterfaceName: body.InterfaceName, Netns: body.Netns,
+	}); err != nil {
+		return nil, err
+	}
+	result, _, err = c.tryAttach(ctx, resource, body)
+	return result, err
+}
+
+// tryAttach reports besides whether the answer to an earlier attempt was lost. An
+// attach can be repeated: the daemon undoes one whose caller is gone, and its
+// successor one that it left half made, before it begins the next.
+func (c *client) tryAttach(ctx context.Context, resource string, body api.AttachRequest) (_ *api.AttachResult, lost bool, err error) {
+	var r *apiclient.AttachContainerResponse
+	lost, err = c.repeat(ctx, func(ctx context.Context) (err error) {
+		r, err = c.api.AttachContainerWithResponse(ctx, resource, body)
+		return err
+	})
 	if err != nil {
-		return nil, c.failure(ctx, err)
+		return nil, lost, c.failure(ctx, err)
 	}
 	if r.JSON200 == nil {
-		return nil, c.refusal(r.HTTPResponse, r.ApplicationProblemJSONDefault)
+		return nil, lost, c.refusal(r.HTTPResponse, r.ApplicationProblemJSONDefault)
 	}
-	return r.JSON200, nil
+	return r.JSON200, lost, nil
 }
 
 // detach takes the interface away; there being none is no error.
 func (c *client) detach(ctx context.Context, resource string, body api.DetachRequest) error {
 	ctx, cancel := context.WithTimeout(ctx, c.timeout)
 	defer cancel()
-	r, err := c.api.DetachContainerWithResponse(ctx, resource, body)
+	var r *apiclient.DetachContainerResponse
+	_, err := c.repeat(ctx, func(ctx context.Context) (err error) {
+		r, err = c.api.DetachContainerWithResponse(ctx, resource, body)
+		return err
+	})
 	if err != nil {
 		return c.failure(ctx, err)
 	}
@@ -86,7 +114,11 @@ func (c *client) detach(ctx context.Context, resource string, body api.DetachReq
 func (c *client) network(ctx context.Context, resource string) (*api.Network, error) {
 	ctx, cancel := context.WithTimeout(ctx, c.timeout)
 	defer cancel()
-	r, err := c.api.GetNetworkWithResponse(ctx, resource)
+	var r *apiclient.GetNetworkResponse
+	_, err := c.repeat(ctx, func(ctx context.Context) (err error) {
+		r, err = c.api.GetNetworkWithResponse(ctx, resource)
+		return err
+	})
 	if err != nil {
 		return nil, c.failure(ctx, err)
 	}
@@ -103,7 +135,9 @@ func (c *client) failure(ctx context.Context, err error) error {
 	case errors.Is(ctx.Err(), context.Canceled):
 		return errInterrupted
 	case errors.Is(ctx.Err(), context.DeadlineExceeded):
-		return fmt.Errorf("the daemon at %s did not answer within %v; see `journalctl -u net-porter`", c.socket, c.timeout)
+		return fmt.Errorf("the daemon at %s did not answer within %s; see `journalctl -u net-porter`", c.socket, inWords(c.timeout))
+	case errors.Is(err, errNoAnswer):
+		return fmt.Errorf("the daemon at %s closed the connection without an answer, more than once; see `journalctl -u net-porter`, and try again", c.socket)
 	case errors.As(err, &unreachable):
 		return unreachable
 	default:
@@ -113,6 +147,14 @@ func (c *client) failure(ctx context.Context, err error) error {
 		}
 		return fmt.Errorf("the daemon at %s gave no answer that can be used (%s); try again, and see `journalctl -u net-porter` if it stays so", c.socket, plain(err.Error()))
 	}
+}
+
+// inWords is a time without the zeros that [time.Duration.String] gives whole minutes.
+func inWords(d time.Duration) string {
+	if d >= 2*time.Minute && d%time.Minute == 0 {
+		return fmt.Sprintf("%d minutes", d/time.Minute)
+	}
+	return d.String()
 }
 
 // refusal is the problem that the daemon answered.

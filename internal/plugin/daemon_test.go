@@ -42,7 +42,7 @@ func startDaemon(t *testing.T, socket string, answer http.HandlerFunc) *daemon {
 	if err != nil {
 		t.Fatal(err)
 	}
-	d := &daemon{socket: socket, answer: answer, requests: make(chan request, 16)}
+	d := &daemon{socket: socket, answer: answer, requests: make(chan request, 64)}
 	server := &http.Server{Handler: d}
 	go func() { _ = server.Serve(l) }()
 	t.Cleanup(func() { _ = server.Close() })
@@ -101,6 +101,19 @@ func answer(v any) http.HandlerFunc {
 }
 
 func noContent(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusNoContent) }
+
+// hangUp closes the connection without an answer.
+func hangUp(http.ResponseWriter, *http.Request) { panic(http.ErrAbortHandler) }
+
+// rawAnswer sends text, which need not be HTTP, and closes the connection.
+func rawAnswer(text string) http.HandlerFunc {
+	return func(w http.ResponseWriter, _ *http.Request) {
+		if conn, _, err := http.NewResponseController(w).Hijack(); err == nil {
+			_, _ = io.WriteString(conn, text)
+			_ = conn.Close()
+		}
+	}
+}
 
 // testHandler is a handler that gives up instead of waiting for a daemon, and finds
 // no netavark.

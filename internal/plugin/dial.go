@@ -7,86 +7,45 @@ import (
 	"net"
 	"path/filepath"
 	"strings"
-	"time"
 
 	"golang.org/x/sys/unix"
 )
 
-// A daemon that restarts is back within two seconds.
-const (
-	retryEvery    = 50 * time.Millisecond
-	maxRetries    = int(2 * time.Second / retryEvery)
-	maxSocketPath = len(unix.RawSockaddrUnix{}.Path) - 1 // bytes (unix(7))
-)
+const maxSocketPath = len(unix.RawSockaddrUnix{}.Path) - 1 // bytes (unix(7))
 
 // dialer connects to the daemon's socket.
 //
 // For setup and teardown netavark runs the plugin in a mount namespace in which
 // /run is podman's own. The daemon's socket is not there, but podman, an ancestor of
-// this process, sees it: the way leads through /proc/<ancestor>/root (proc(5)).
+// this process, sees it: the way leads through the roots of its threads (see [roots]).
 type dialer struct {
 	path      string // absolute
-	pause     func(context.Context) error
 	ancestors func() []int
-}
-
-// dial connects, and tries again for two seconds while nobody listens. Only
-// connecting is repeated, never a request that was sent. The error is an
-// *unreachableError or the context's.
-func (d *dialer) dial(ctx context.Context) (net.Conn, error) {
-	for retries := 0; ; retries++ {
-		conn, err := d.connect(ctx)
-		if err == nil {
-			return conn, nil
-		}
-		if !mayPass(err) || retries == maxRetries {
-			return nil, err
-		}
-		if err := d.pause(ctx); err != nil {
-			return nil, err
-		}
-	}
-}
-
-// pause waits until the next attempt to connect is due.
-func pause(ctx context.Context) error {
-	timer := time.NewTimer(retryEvery)
-	defer timer.Stop()
-	select {
-	case <-timer.C:
-		return nil
-	case <-ctx.Done():
-		return ctx.Err()
-	}
-}
-
-// mayPass reports whether a restart of the daemon explains err, or its backlog being full.
-func mayPass(err error) bool {
-	return isAbsent(err) || errors.Is(err, unix.ECONNREFUSED) || errors.Is(err, unix.EAGAIN)
 }
 
 func isAbsent(err error) bool {
 	return errors.Is(err, unix.ENOENT) || errors.Is(err, unix.ENOTDIR)
 }
 
-// connect tries the path as this process sees it, then as its ancestors see it.
-// The first that has the socket decides.
-func (d *dialer) connect(ctx context.Context) (net.Conn, error) {
+// dial tries the path as this process sees it, then as its ancestors see it. The
+// first that has the socket decides. The error is an *unreachableError.
+func (d *dialer) dial(ctx context.Context) (net.Conn, error) {
 	conn, err := connectHere(ctx, d.path)
 	if err == nil {
 		return conn, nil
 	}
-	if isAbsent(err) {
-		for _, pid := range d.ancestors() {
-			conn, through := connectThrough(ctx, pid, d.path)
+	if !isAbsent(err) {
+		return nil, d.unreachable(err)
+	}
+	for _, pid := range d.ancestors() {
+		for root := range roots(pid) {
+			conn, through := connectThrough(ctx, root, d.path)
 			if through == nil {
 				return conn, nil
 			}
-			if errors.Is(through, errHidden) || isAbsent(through) {
-				continue
+			if !errors.Is(through, errHidden) && !isAbsent(through) {
+				return nil, d.unreachable(through)
 			}
-			err = through
-			break
 		}
 	}
 	return nil, d.unreachable(err)
@@ -118,13 +77,14 @@ func connectHere(ctx context.Context, path string) (net.Conn, error) {
 	return conn, err
 }
 
-// errHidden says that this process may not look through another one's root.
+// errHidden says that this process may not look through another one's root, or that the
+// other is gone.
 var errHidden = errors.New("cannot look through the process's root")
 
-// connectThrough connects to path in the root of the process pid. Symbolic links on
+// connectThrough connects to path below rootPath, one of [roots]. Symbolic links on
 // the way stay in that root.
-func connectThrough(ctx context.Context, pid int, path string) (net.Conn, error) {
-	root, err := unix.Open(fmt.Sprintf("/proc/%d/root", pid), unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
+func connectThrough(ctx context.Context, rootPath, path string) (net.Conn, error) {
+	root, err := unix.Open(rootPath, unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
 	if err != nil {
 		return nil, errHidden
 	}

@@ -1,11 +1,11 @@
 package plugin
 
 import (
-	"context"
-	"errors"
+	"fmt"
 	"net"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
@@ -13,14 +13,6 @@ import (
 )
 
 func noAncestors() []int { return nil }
-
-// never fails the test if a dialer waits.
-func never(t *testing.T) func(context.Context) error {
-	return func(context.Context) error {
-		t.Error("waited for what will not pass")
-		return nil
-	}
-}
 
 func listen(t *testing.T, path string) *net.UnixListener {
 	t.Helper()
@@ -30,45 +22,6 @@ func listen(t *testing.T, path string) *net.UnixListener {
 	}
 	t.Cleanup(func() { _ = l.Close() })
 	return l
-}
-
-func TestDialWaitsForARestart(t *testing.T) {
-	for _, stale := range []bool{false, true} {
-		path := filepath.Join(shortDir(t), "d.sock")
-		if stale { // a socket file without a listener refuses connections
-			l := listen(t, path)
-			l.SetUnlinkOnClose(false)
-			_ = l.Close()
-		}
-		pauses := 0
-		d := &dialer{path: path, ancestors: noAncestors, pause: func(context.Context) error {
-			if pauses++; pauses == 3 {
-				_ = os.Remove(path)
-				listen(t, path)
-			}
-			return nil
-		}}
-		conn, err := d.dial(t.Context())
-		if err != nil || pauses != 3 {
-			t.Fatalf("stale %v: %v after %d pauses", stale, err, pauses)
-		}
-		_ = conn.Close()
-	}
-}
-
-func TestDialGivesUp(t *testing.T) {
-	pauses := 0
-	d := &dialer{path: "/nonexistent/d.sock", ancestors: ancestors, pause: func(context.Context) error { pauses++; return nil }}
-	_, err := d.dial(t.Context())
-	if !errors.Is(err, unix.ENOENT) || pauses != 40 {
-		t.Errorf("%v after %d pauses", err, pauses)
-	}
-	ctx, cancel := context.WithCancel(t.Context())
-	cancel()
-	d.pause = pause
-	if _, err := d.dial(ctx); !errors.Is(err, context.Canceled) {
-		t.Errorf("cancelled: %v", err)
-	}
 }
 
 // Neither the folder's part nor the name's part of a long path fits a socket address.
@@ -86,7 +39,7 @@ func TestDialLongPaths(t *testing.T) {
 		if err := os.Rename(short, path); err != nil {
 			t.Fatal(err)
 		}
-		d := &dialer{path: path, ancestors: noAncestors, pause: never(t)}
+		d := &dialer{path: path, ancestors: noAncestors}
 		conn, err := d.dial(t.Context())
 		if err != nil {
 			t.Fatal(err)
@@ -133,5 +86,17 @@ func TestAncestorsEndAtInit(t *testing.T) {
 	}
 	if parent(1) != 0 || parent(1<<30) != 0 {
 		t.Error("init or nobody has a parent")
+	}
+}
+
+func TestRootsOfAProcess(t *testing.T) {
+	self := os.Getpid()
+	found := slices.Collect(roots(self))
+	if len(found) < 2 || len(found) > maxThreads || found[0] != fmt.Sprintf("/proc/%d/root", self) ||
+		slices.Contains(found, fmt.Sprintf("/proc/%d/task/%d/root", self, self)) {
+		t.Errorf("got %v, want the main thread first, and some others once", found)
+	}
+	if gone := slices.Collect(roots(1 << 30)); len(gone) != 1 {
+		t.Errorf("nobody: got %v", gone)
 	}
 }

@@ -12,16 +12,17 @@ import (
 	"github.com/net-porter/net-porter/internal/version"
 )
 
-// requestTimeout bounds one call of the daemon, which has shorter deadlines of its
-// own (cni.timeout, two minutes at most, for the plugins and again for their undo):
-// only a daemon that hangs meets this one. Podman itself waits for ever.
+// requestTimeout bounds one call of the daemon with its repetitions. The daemon has
+// shorter deadlines of its own (cni.timeout, two minutes at most, for the plugins and
+// again for their undo): only a daemon that hangs meets this one. Podman itself waits
+// for ever.
 const requestTimeout = 5 * time.Minute
 
 // handler carries out netavark's commands.
 type handler struct {
 	stderr  io.Writer
 	timeout time.Duration // for one call of the daemon
-	// pause waits between two attempts to connect.
+	// pause waits between two attempts to reach the daemon.
 	pause func(context.Context) error
 	// netavarkDirs are searched for netavark, in this order.
 	netavarkDirs    []string
