@@ -3,7 +3,6 @@ package server
 import (
 	"context"
 	"net/http"
-	"time"
 
 	"github.com/net-porter/net-porter/internal/api"
 	"github.com/net-porter/net-porter/internal/attachment"
@@ -52,7 +51,9 @@ func (s *Server) attach(w http.ResponseWriter, r *http.Request, d *decision) err
 	}
 	namespace, err := s.open(r.Context(), d.id, in.netns)
 	if err != nil {
-		d.denied("netns")
+		if callersNamespaceFault(err) {
+			d.denied("netns")
+		}
 		return err
 	}
 	defer namespace.Close()
@@ -70,9 +71,11 @@ func (s *Server) attach(w http.ResponseWriter, r *http.Request, d *decision) err
 	}
 	request.Args = cniArgs(request, in)
 	if len(in.ports) > 0 && network.HasCapability("portMappings") {
-		if request.Ports, err = portMappings(in.ports, d.id.IsRoot()); err != nil {
+		release, err := s.publish(&request, in.ports, d.id.IsRoot())
+		if err != nil {
 			return err
 		}
+		defer release()
 	}
 	record, err := s.attachments.Attach(r.Context(), request)
 	if err != nil {
@@ -112,8 +115,9 @@ func (s *Server) open(ctx context.Context, id peer.Identity, path string) (*netn
 func (s *Server) deliver(w http.ResponseWriter, r *http.Request, record *attachment.Record, namespace *netns.Namespace) error {
 	err := context.Cause(r.Context())
 	if err == nil {
-		_ = http.NewResponseController(w).SetWriteDeadline(time.Now().Add(s.bodyTimeout))
-		err = writeJSON(w, resultOf(record))
+		result := resultOf(record)
+		withHostDNS(&result.DNS, hostResolvers)
+		err = writeJSON(w, result)
 	}
 	if err == nil {
 		err = http.NewResponseController(w).Flush()

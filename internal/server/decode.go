@@ -70,7 +70,7 @@ func (s *Server) bodyProblem(err error) error {
 // jsonFault puts encoding/json's words into those of somebody who writes JSON, not Go.
 func jsonFault(err error) string {
 	if wrong, ok := errors.AsType[*json.UnmarshalTypeError](err); ok {
-		return fmt.Sprintf("%s must not be a %s (byte %d)", nameOr(wrong.Field, "it"), wrong.Value, wrong.Offset)
+		return fmt.Sprintf("%s must not be a %s (byte %d)", nameOr(wrong.Field, "it"), clip(wrong.Value, maxQuoted), wrong.Offset)
 	}
 	if broken, ok := errors.AsType[*json.SyntaxError](err); ok {
 		return fmt.Sprintf("%s (byte %d)", broken, broken.Offset)
@@ -81,7 +81,18 @@ func jsonFault(err error) string {
 	if errors.Is(err, io.ErrUnexpectedEOF) {
 		return "it ends too early"
 	}
-	return strings.TrimPrefix(err.Error(), "json: ")
+	return clip(strings.TrimPrefix(err.Error(), "json: "), maxQuoted)
+}
+
+// maxQuoted is how much of what a caller wrote is said back to them, in bytes.
+const maxQuoted = 100
+
+// clip bounds text that callers choose, in bytes.
+func clip(text string, most int) string {
+	if len(text) <= most {
+		return text
+	}
+	return strings.ToValidUTF8(text[:most], "") + "…"
 }
 
 func nameOr(name, otherwise string) string {

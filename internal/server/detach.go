@@ -37,7 +37,10 @@ func (s *Server) detach(w http.ResponseWriter, r *http.Request, d *decision) err
 		return err
 	}
 	d.container = body.ContainerID
-	record := s.recorded(d, body)
+	record, err := s.recorded(d, body)
+	if err != nil {
+		return err
+	}
 	if record == nil {
 		d.nothing = true
 		return nil
@@ -45,12 +48,16 @@ func (s *Server) detach(w http.ResponseWriter, r *http.Request, d *decision) err
 	d.known, d.containerName = true, record.Container
 	var namespace *netns.Namespace
 	if body.Netns != "" {
-		// A namespace that is gone, or not the caller's, is no reason to keep the rest.
-		if opened, err := s.open(r.Context(), d.id, body.Netns); err == nil {
+		opened, err := s.open(r.Context(), d.id, body.Netns)
+		switch {
+		case err == nil:
 			defer opened.Close()
 			namespace = opened
-		} else {
+		case callersNamespaceFault(err):
+			// One that is gone, or not the caller's, is no reason to keep the rest.
 			s.log.Debug("detach goes on without the namespace", "attachment", record.Key.String(), "error", err)
+		default:
+			return err
 		}
 	}
 	return s.attachments.Detach(r.Context(), record.Key, namespace)
@@ -58,13 +65,13 @@ func (s *Server) detach(w http.ResponseWriter, r *http.Request, d *decision) err
 
 // recorded finds the attachment that a caller means: their own, and for root also
 // another user's, where only one user has a container of that id.
-func (s *Server) recorded(d *decision, body api.DetachRequest) *attachment.Record {
+func (s *Server) recorded(d *decision, body api.DetachRequest) (*attachment.Record, error) {
 	own := attachment.Key{UID: d.id.UID, ContainerID: body.ContainerID, Interface: body.InterfaceName}
 	if record, ok := s.attachments.Get(own); ok && record.Resource == d.resource {
-		return record
+		return record, nil
 	}
 	if !d.id.IsRoot() {
-		return nil
+		return nil, nil
 	}
 	var found *attachment.Record
 	for _, record := range s.attachments.List() {
@@ -72,16 +79,16 @@ func (s *Server) recorded(d *decision, body api.DetachRequest) *attachment.Recor
 			continue
 		}
 		if record.CNIContainerID() == body.ContainerID {
-			return record
+			return record, nil
 		}
 		if record.ContainerID == body.ContainerID {
 			if found != nil {
-				return nil // two users' containers: root has to say whose
+				return nil, invalid("container_id", "several users have a container of this id: write <uid>.<container id>, such as %s", record.CNIContainerID())
 			}
 			found = record
 		}
 	}
-	return found
+	return found, nil
 }
 
 func uidText(uid uint32) string { return strconv.FormatUint(uint64(uid), 10) }

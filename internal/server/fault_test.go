@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -52,7 +53,7 @@ func TestFailedAttachLeavesNothing(t *testing.T) {
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
 			d := start(t, setup{
-				conflists: map[string]string{"lan": tt.conflist}, pluginDirs: pluginDirs(t, "fake", tt.script), timeout: 2e9,
+				conflists: map[string]string{"lan": tt.conflist}, pluginDirs: pluginDirs(t, "fake", tt.script), timeout: 2 * time.Second,
 			})
 			s, dir := sandboxWithDir(t, alice)
 			ns := container(t, s, dir)
@@ -80,6 +81,7 @@ func TestHangUpUndoesTheAttach(t *testing.T) {
 	d := start(t, setup{
 		conflists:  map[string]string{"lan": chained("fake")},
 		pluginDirs: pluginDirs(t, "fake", `cat >/dev/null; test "$CNI_COMMAND" = ADD || exit 0; echo >`+fifo+`; exec sleep 1000`),
+		timeout:    10 * time.Minute, // far beyond the test's own
 	})
 	ns := container(t, s, dir)
 	// The interface is there when the second plugin begins; then the caller is killed.
@@ -91,6 +93,7 @@ func TestHangUpUndoesTheAttach(t *testing.T) {
 	if slices.Contains(s.Links(ns), "eth0") {
 		t.Error("the interface is still there")
 	}
+	d.log.waitFor(t, "outcome=abandoned")
 	d.wantNothingLeft()
 }
 

@@ -41,11 +41,18 @@ func localHost(host string) bool {
 	return host == "" || strings.EqualFold(host, "localhost")
 }
 
-// requireIdentity lets nobody in whom the kernel has not named.
+// requireIdentity lets nobody in whom the kernel has not named. Nor does it let in
+// the subordinate uids of a user: what is allowed is allowed to people, and a user with
+// 65,536 of them would have every bound as many times. podman calls as the user.
 func requireIdentity(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if _, ok := peer.FromContext(r.Context()); !ok {
+		id, ok := peer.FromContext(r.Context())
+		if !ok {
 			newProblem(api.NotPermitted, "the kernel does not say who you are: call through the daemon's unix socket").write(w)
+			return
+		}
+		if id.Account != id.UID {
+			newProblem(api.NotPermitted, fmt.Sprintf("you call as uid %d, in a user namespace of uid %d: call as uid %[2]d, which is root inside of it", id.UID, id.Account)).write(w)
 			return
 		}
 		next.ServeHTTP(w, r)

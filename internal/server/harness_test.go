@@ -59,6 +59,8 @@ type setup struct {
 	users      []testlab.User    // who may use them; alice if nobody is named
 	pluginDirs []string
 	timeout    time.Duration
+	// bodyTimeout is short for those who want to see it pass.
+	bodyTimeout time.Duration
 }
 
 // staticConflist gives every container the same address, which does not matter to
@@ -115,6 +117,9 @@ func start(t *testing.T, s setup) *daemon {
 		Resources: resources, ConfigDir: d.confDir, PluginDirs: s.pluginDirs, Attachments: d.manager,
 		Namespaces: must(netns.NewOpener())(t), Users: noNames{}, Metrics: d.metrics, Version: "test", Logger: logger,
 	})
+	if s.bodyTimeout != 0 {
+		d.server.bodyTimeout = s.bodyTimeout
+	}
 	d.serve(leases)
 	return d
 }

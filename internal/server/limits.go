@@ -7,37 +7,44 @@ import (
 	"github.com/net-porter/net-porter/internal/peer"
 )
 
-// What one user may have going on at a time. A pod of a hundred containers comes
-// one by one, since podman holds its network lock; these bounds are for those who
-// mean harm.
+// What users may have going on at a time. A pod of a hundred containers comes one by
+// one, since podman holds its network lock; these bounds are for those who mean harm.
 const (
-	maxConnections = 64
-	maxInFlight    = 32
+	maxConnections   = 64  // of one user
+	maxInFlight      = 16  // attaches and detaches of one user
+	maxInFlightInAll = 256 // attaches and detaches of all users; each has processes of plugins
 )
 
 // inFlight counts the requests of each user that make or remove attachments.
 type inFlight struct {
 	mu    sync.Mutex
-	users map[uint32]int
+	users map[uint32]int // by account
+	total int            // of all but root
 }
 
 // enter takes a place for the user and returns what gives it back, or false when
-// the user has them all. Root has no bound: it could do anything without us.
+// the user, or all users together, have them all. Root has no bound: it could do
+// anything without us.
 func (f *inFlight) enter(id peer.Identity) (leave func(), ok bool) {
+	if id.IsRoot() {
+		return func() {}, true
+	}
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	if f.users == nil {
 		f.users = map[uint32]int{}
 	}
-	if f.users[id.UID] >= maxInFlight && !id.IsRoot() {
+	if f.users[id.Account] >= maxInFlight || f.total >= maxInFlightInAll {
 		return nil, false
 	}
-	f.users[id.UID]++
+	f.users[id.Account]++
+	f.total++
 	return func() {
 		f.mu.Lock()
 		defer f.mu.Unlock()
-		if f.users[id.UID]--; f.users[id.UID] == 0 {
-			delete(f.users, id.UID)
+		f.total--
+		if f.users[id.Account]--; f.users[id.Account] == 0 {
+			delete(f.users, id.Account)
 		}
 	}, true
 }

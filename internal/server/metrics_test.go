@@ -28,7 +28,8 @@ func TestMetrics(t *testing.T) {
 	d.attach(m, "made-up-by-mallory", q)
 	d.get(s, "/nowhere")
 
-	response := d.get(s, "/metrics")
+	wantProblem(t, d.get(s, "/metrics"), api.NotPermitted)
+	response := d.get(testlab.User{}.Run(t), "/metrics")
 	if response.Status != http.StatusOK {
 		t.Fatalf("%d %s", response.Status, response.Body)
 	}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"net/http"
 
 	"github.com/net-porter/net-porter/internal/api"
@@ -81,7 +82,7 @@ func problemOf(err error) *problem {
 	case errors.Is(err, attachment.ErrAlreadyAttached):
 		return with(api.AlreadyAttached, "the container already has this interface in this namespace: detach it first, or choose another interface name")
 	case errors.Is(err, attachment.ErrAbandoned):
-		return with(api.Timeout, "the caller hung up before the attachment was made; nothing is left of it")
+		return with(api.Timeout, "the caller hung up before the attachment was made, so it is undone")
 	}
 	return pluginProblem(err, with)
 }
@@ -97,14 +98,25 @@ func pluginProblem(err error, with func(api.ProblemCode, string) *problem) *prob
 	case errors.Is(err, dhcp.ErrLinkDown):
 		return with(api.ResourceUnavailable, "the network's parent link is down or has no carrier: ask the administrator to look at it")
 	case errors.Is(err, cni.ErrTimeout), errors.Is(err, context.DeadlineExceeded):
-		return with(api.Timeout, "the CNI plugins did not finish within the time allowed and were stopped; nothing is left of the attachment"+ask)
+		return with(api.Timeout, "the CNI plugins did not finish within the time allowed and were stopped"+ask)
 	case errors.Is(err, cni.ErrPluginMissing), errors.Is(err, cni.ErrPluginUnsafe):
 		return with(api.ResourceUnavailable, "a CNI plugin that this resource needs is missing or not safe to run"+ask)
 	}
 	if plugin, ok := errors.AsType[*cni.PluginError](err); ok {
-		return with(api.CniFailed, plugin.Error()+ask)
+		// Details and stderr tell of the host's files; they are in the log.
+		return with(api.CniFailed, fmt.Sprintf("the CNI plugin %s failed: %s", plugin.Plugin, plugin.Message)+ask)
 	}
 	return with(api.Internal, "something went wrong inside the daemon, and not by your fault"+ask)
+}
+
+// callersNamespaceFault tells an error of opening a namespace that is about what the
+// caller named from those of the daemon or the moment.
+func callersNamespaceFault(err error) bool {
+	switch problemOf(err).code {
+	case api.NetnsNotFound, api.NetnsNotOwned, api.InvalidRequest:
+		return true
+	}
+	return false
 }
 
 // write answers with the problem.

@@ -16,19 +16,27 @@ const (
 	headerTimeout = 5 * time.Second
 	idleTimeout   = 60 * time.Second
 	maxHeader     = 16 << 10
+	// closeGrace is what connections get to take their last answer when all work is done.
+	closeGrace = time.Second
 )
 
-// Serve answers requests on listener until ctx ends, then lets the requests that
-// are under way finish, for at most drain, and returns nil. It closes the listener.
+// Serve answers requests on listener until ctx ends, then lets the attaches and
+// detaches that are under way finish, for at most drain, and returns nil. Whoever
+// else has a connection then, idle or in the middle of a request, is hung up on. It
+// closes the listener. It is to be called once.
 func (s *Server) Serve(ctx context.Context, listener *net.UnixListener, drain time.Duration) error {
 	peers := peer.NewListener(listener, peer.MaxPerUser(maxConnections), peer.OnReject(s.rejectConnection))
 	h := &http.Server{
 		Handler:           s.Handler(),
 		ConnContext:       peer.ConnContext,
 		ReadHeaderTimeout: headerTimeout,
-		IdleTimeout:       idleTimeout,
-		MaxHeaderBytes:    maxHeader,
-		ErrorLog:          slog.NewLogLogger(s.log.Handler(), slog.LevelDebug), // callers' faults
+		// Also for a body that nobody asks for: net/http wants to have it before it
+		// replies. The wait for an attach is not reading; see decodeBody.
+		ReadTimeout:                  s.bodyTimeout,
+		IdleTimeout:                  idleTimeout,
+		MaxHeaderBytes:               maxHeader,
+		DisableGeneralOptionsHandler: true,                                                // "OPTIONS *" is checked like any other
+		ErrorLog:                     slog.NewLogLogger(s.log.Handler(), slog.LevelDebug), // callers' faults
 	}
 	served := make(chan error, 1)
 	go func() { served <- h.Serve(peers) }()
@@ -40,10 +48,18 @@ func (s *Server) Serve(ctx context.Context, listener *net.UnixListener, drain ti
 	// The context of requests is not ctx: what is under way is finished, not cut off.
 	bound, cancel := context.WithTimeout(context.WithoutCancel(ctx), drain)
 	defer cancel()
-	if err := h.Shutdown(bound); err != nil {
-		s.log.Warn("requests were still under way at the end of the time to drain; they are cut off", "error", err)
-		_ = h.Close()
+	shut := make(chan struct{})
+	go func() {
+		defer close(shut)
+		_ = h.Shutdown(bound) // the listener and idle connections at once
+	}()
+	if err := s.work.finish(bound); err != nil {
+		s.log.Warn("attaches or detaches were still under way at the end of the time to drain; they are cut off", "error", err)
 	}
+	grace := time.AfterFunc(closeGrace, cancel)
+	defer grace.Stop()
+	<-shut
+	_ = h.Close()
 	if err := <-served; !errors.Is(err, http.ErrServerClosed) {
 		return err
 	}

@@ -50,6 +50,7 @@ type Server struct {
 	log         *slog.Logger
 	bodyTimeout time.Duration
 	inFlight    inFlight
+	publishing  publishing
 }
 
 // New makes a Server.

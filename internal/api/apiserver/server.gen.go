@@ -17,7 +17,7 @@ type ServerInterface interface {
 	// GetHealth Whether the daemon serves requests.
 	// (GET /healthz)
 	GetHealth(w http.ResponseWriter, r *http.Request)
-	// GetMetrics Metrics in the Prometheus exposition format.
+	// GetMetrics Metrics in the Prometheus exposition format; for root alone.
 	// (GET /metrics)
 	GetMetrics(w http.ResponseWriter, r *http.Request)
 	// GetDocument This document.
@@ -50,7 +50,7 @@ func (_ Unimplemented) GetHealth(w http.ResponseWriter, r *http.Request) {
 	w.WriteHeader(http.StatusNotImplemented)
 }
 
-// GetMetrics Metrics in the Prometheus exposition format.
+// GetMetrics Metrics in the Prometheus exposition format; for root alone.
 // (GET /metrics)
 func (_ Unimplemented) GetMetrics(w http.ResponseWriter, r *http.Request) {
 	w.WriteHeader(http.StatusNotImplemented)
