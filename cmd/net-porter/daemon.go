@@ -72,7 +72,8 @@ func newDaemon(ctx context.Context, c *config.Config, log *slog.Logger) (*daemon
 		return nil, err
 	}
 	d.attachments, err = attachment.NewManager(attachment.Options{
-		Journal: journal, Runner: runner, Leases: d.leases, LeaseSocket: socket, Namespaces: d.registry, Logger: log,
+		Journal: journal, Runner: runner, Leases: d.leases, LeaseSocket: socket, Namespaces: d.registry,
+		Timeout: c.CNI.Timeout, Logger: log,
 	})
 	if err != nil {
 		return nil, err

@@ -144,7 +144,10 @@ func expectNotify(t *testing.T, c *net.UnixConn, want string) {
 func TestStopFinishesWhatIsUnderWay(t *testing.T) {
 	testlab.RequireRoot(t)
 	begun, gate := fifo(t), fifo(t)
-	at := newPlace(t, `cat >/dev/null; [ "$CNI_COMMAND" != ADD ] || { echo in >`+begun.Name()+`; read go <`+gate.Name()+`; }; echo '`+fakeResult+"'")
+	at := newPlace(t, `cat >/dev/null
+		[ "$CNI_COMMAND" = ADD ] || exit 0
+		nsenter --net="$CNI_NETNS" ip link add eth0 address 02:00:00:00:00:01 type bridge
+		echo in >`+begun.Name()+`; read go <`+gate.Name()+`; echo '`+fakeResult+"'")
 	p := run(t, nil, "server", "-c", at.config)
 	p.waitFor("is ready")
 	u := testlab.User{UID: 1000, GID: 1000}

@@ -16,6 +16,17 @@
 //
 // A daemon that starts again finishes what it finds: pending and detaching are
 // undone, attached stays if its namespace still lives.
+//
+// The namespace is its user's, who may rename, move and remove the links in it at
+// any moment, also while a plugin makes one. So CNI DEL, which goes by the name, is
+// not all of a removal: the link goes by its recorded index. Where none was recorded,
+// because ADD failed or its outcome was not what ADD says, every link goes that hangs
+// on one of the host's, was not there before and is no other attachment's. Work on
+// one namespace is done one after the other, so that it is known whose a link is.
+// What this cannot reach is a link that the user has moved to another namespace: it
+// is gone from where it was, as one that they have removed, and lives until that
+// namespace dies. To hold such a link, something on the parent has to look at what
+// passes.
 package attachment
 
 import (
@@ -39,6 +50,14 @@ var (
 	ErrAlreadyAttached = errors.New("already attached")
 	// ErrAbandoned says that the caller was gone before the attachment was made; it is undone.
 	ErrAbandoned = errors.New("the caller hung up")
+	// ErrInterfered says that what is in the namespace after ADD is not what ADD has made:
+	// its user renamed, moved or removed links meanwhile. The attachment is undone.
+	ErrInterfered = errors.New("the interface was renamed, moved or replaced in the container while it was being made; " +
+		"see what changes interfaces in the container, and try again")
+	// ErrForeignID says that the namespace has an id in the daemon's that is not the
+	// daemon's choice (netns.Lasting): its death could not be told for certain.
+	ErrForeignID = errors.New("the network namespace has been linked with another one before its first interface was attached; " +
+		"start the container anew, and make such links later")
 	// ErrJournal says that the journal could not be written; nothing is left attached.
 	ErrJournal = errors.New("cannot write the journal")
 )
@@ -93,6 +112,15 @@ type Record struct {
 	// Ports is the portMappings capability that ADD got.
 	Ports  json.RawMessage `json:"port_mappings,omitempty"`
 	Result *Result         `json:"result,omitempty"` // once attached
+
+	// Before has the indexes of the links that were in the namespace when ADD began, of
+	// those that could be taken for what ADD makes.
+	Before []int `json:"links_before,omitempty"`
+	// Link is the interface's index in the namespace, once attached; 0 if the plugins
+	// have made none.
+	Link int `json:"link,omitempty"`
+
+	serial uint64 // grows with each record of this daemon's; 0 in those of an earlier one
 }
 
 const recordVersion = 1

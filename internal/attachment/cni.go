@@ -2,7 +2,6 @@ package attachment
 
 import (
 	"encoding/json"
-	"net"
 
 	"github.com/net-porter/net-porter/internal/cni"
 	"github.com/net-porter/net-porter/internal/netns"
@@ -20,15 +19,4 @@ func (r *Record) invocation(ns *netns.Namespace) cni.Invocation {
 		inv.CapabilityArgs = map[string]any{"portMappings": json.RawMessage(r.Ports)}
 	}
 	return inv
-}
-
-// hasLink reports whether a link of that name is in the namespace.
-func hasLink(ns *netns.Namespace, name string) bool {
-	found := false
-	err := ns.Do(func() error {
-		_, err := net.InterfaceByName(name)
-		found = err == nil
-		return nil
-	})
-	return err == nil && found
 }

@@ -9,6 +9,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
 
 	"github.com/google/renameio/v2"
 )
@@ -20,6 +21,9 @@ const recordSuffix = ".json"
 type Journal struct {
 	dir string
 	log *slog.Logger
+
+	mu       sync.Mutex
+	unusable map[string]bool // paths of what Load has left alone
 }
 
 // OpenJournal makes the folder (mode 0700) if it is not there.
@@ -27,7 +31,7 @@ func OpenJournal(dir string, log *slog.Logger) (*Journal, error) {
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return nil, fmt.Errorf("cannot make the journal's folder: %w", err)
 	}
-	return &Journal{dir: dir, log: log}, nil
+	return &Journal{dir: dir, log: log, unusable: map[string]bool{}}, nil
 }
 
 // Load reads every record. A file that is none is left where it is and logged:
@@ -54,6 +58,9 @@ func (j *Journal) Load() ([]*Record, error) {
 		r, err := decodeRecord(e.Name(), data)
 		if err != nil {
 			j.log.Error("a journal record cannot be used and is left alone: look at what it stands for and remove it", "file", path, "error", err)
+			j.mu.Lock()
+			j.unusable[path] = true
+			j.mu.Unlock()
 			continue
 		}
 		records = append(records, r)
@@ -61,15 +68,35 @@ func (j *Journal) Load() ([]*Record, error) {
 	return records, nil
 }
 
-// Write records r, replacing what was there under its key.
+// Write records r, replacing what was there under its key, but not what Load left
+// alone: then it is ErrJournal until somebody has removed the file.
 func (j *Journal) Write(r *Record) error {
+	path := j.path(r.Key)
+	if err := j.checkUsable(path); err != nil {
+		return err
+	}
 	data, err := json.Marshal(r)
 	if err != nil {
 		return fmt.Errorf("%w: %w", ErrJournal, err)
 	}
-	if err := renameio.WriteFile(j.path(r.Key), data, 0o600, renameio.IgnoreUmask()); err != nil {
+	// By itself renameio would try in the world's temporary folder first.
+	err = renameio.WriteFile(path, data, 0o600, renameio.IgnoreUmask(), renameio.WithTempDir(j.dir))
+	if err != nil {
 		return fmt.Errorf("%w: %w", ErrJournal, err)
 	}
+	return nil
+}
+
+func (j *Journal) checkUsable(path string) error {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	if !j.unusable[path] {
+		return nil
+	}
+	if _, err := os.Lstat(path); !errors.Is(err, fs.ErrNotExist) {
+		return fmt.Errorf("%w: %s cannot be used as a record and may stand for something that still exists: look at it and remove it", ErrJournal, path)
+	}
+	delete(j.unusable, path)
 	return nil
 }
 

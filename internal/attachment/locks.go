@@ -5,11 +5,11 @@ import (
 	"sync"
 )
 
-// locks holds one lock per key, for as long as somebody holds or wants it. Work on
-// one container's interface is ordered; nobody waits for anybody else's.
-type locks struct {
+// locks holds one lock per key, for as long as somebody holds or wants it. Those who
+// hold one wait for nobody who holds another.
+type locks[K comparable] struct {
 	mu   sync.Mutex
-	held map[Key]*lock
+	held map[K]*lock
 }
 
 type lock struct {
@@ -19,10 +19,10 @@ type lock struct {
 
 // acquire takes the key's lock and returns what gives it back. It fails with the
 // context's error alone.
-func (l *locks) acquire(ctx context.Context, k Key) (release func(), err error) {
+func (l *locks[K]) acquire(ctx context.Context, k K) (release func(), err error) {
 	l.mu.Lock()
 	if l.held == nil {
-		l.held = map[Key]*lock{}
+		l.held = map[K]*lock{}
 	}
 	entry := l.held[k]
 	if entry == nil {

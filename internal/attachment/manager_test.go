@@ -29,6 +29,9 @@ const conflist = `{"cniVersion":"1.0.0","name":"lan","plugins":[{"type":"macvlan
 // runner is CNI by a script, and says what it was asked.
 type runner struct {
 	add, del func() error
+	// adding and deleting, if not nil, are what ADD and DEL do once their part is done.
+	adding, deleting func(context.Context) error
+	world            *world // in which ADD makes links, and DEL removes them
 
 	mu    sync.Mutex
 	calls []string
@@ -44,53 +47,132 @@ func (r *runner) note(command string, inv cni.Invocation) {
 	r.calls = append(r.calls, command+" "+inv.ContainerID+" "+inv.Interface+" "+place)
 }
 
-func (r *runner) Add(_ context.Context, _ *cni.Network, inv cni.Invocation) (*types100.Result, error) {
+func (r *runner) Add(ctx context.Context, _ *cni.Network, inv cni.Invocation) (*types100.Result, error) {
 	r.note("ADD", inv)
 	if r.add != nil {
 		if err := r.add(); err != nil {
 			return nil, err
 		}
 	}
-	return &types100.Result{Interfaces: []*types100.Interface{{Name: inv.Interface, Mac: "02:00:00:00:00:01", Sandbox: inv.NetNS}}}, nil
+	mac := r.world.addLink(inv.Interface)
+	if r.adding != nil {
+		if err := r.adding(ctx); err != nil {
+			return nil, err
+		}
+	}
+	return &types100.Result{Interfaces: []*types100.Interface{{Name: inv.Interface, Mac: mac, Sandbox: inv.NetNS}}}, nil
 }
 
-func (r *runner) Del(_ context.Context, _ *cni.Network, inv cni.Invocation) error {
+func (r *runner) Del(ctx context.Context, _ *cni.Network, inv cni.Invocation) error {
 	r.note("DEL", inv)
+	if err := ctx.Err(); err != nil {
+		return err
+	}
 	if r.del != nil {
-		return r.del()
+		if err := r.del(); err != nil {
+			return err
+		}
+	}
+	if inv.NetNS != "" {
+		r.world.delLink(inv.Interface)
+	}
+	if r.deleting != nil {
+		return r.deleting(ctx)
 	}
 	return nil
 }
 
-// living are namespaces that are alive, all with the same id, or dead by that id.
-type living struct {
+// world is a namespace that is alive, or dead, by its id. There is no other.
+type world struct {
+	id int32
+
+	mu      sync.Mutex
 	dead    bool
+	links   []netns.Link
+	made    int
 	deleted []string
 }
 
 const someID = 1 << 30 // one of those that are given once only
 
-func (*living) Assign(*netns.Namespace) (int32, bool, error) { return someID, true, nil }
-
-func (l *living) Alive() (map[int32]struct{}, error) {
-	if l.dead {
-		return nil, nil
-	}
-	return map[int32]struct{}{someID: {}}, nil
+// change does what the namespace's user, or time, does to it.
+func (w *world) change(fn func(w *world)) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	fn(w)
 }
 
-func (l *living) DeleteLink(id int32, name string) error {
-	l.deleted = append(l.deleted, fmt.Sprint(id, " ", name))
+// addLink makes a link that hangs on one of the host's, as macvlan does.
+func (w *world) addLink(name string) (mac string) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.made++
+	address := net.HardwareAddr{2, 0, 0, 0, 0, byte(w.made)}
+	w.links = append(w.links, netns.Link{Index: w.made + 1, Name: name, MAC: address, OnHost: true})
+	return address.String()
+}
+
+func (w *world) delLink(name string) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.links = slices.DeleteFunc(w.links, func(l netns.Link) bool { return l.Name == name })
+}
+
+func (w *world) names() []string {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	names := []string{}
+	for _, l := range w.links {
+		names = append(names, l.Name)
+	}
+	return names
+}
+
+func (w *world) Assign(*netns.Namespace) (int32, bool, error) { return w.id, true, nil }
+
+func (w *world) Alive() (map[int32]struct{}, error) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.dead {
+		return nil, nil
+	}
+	return map[int32]struct{}{w.id: {}}, nil
+}
+
+func (w *world) Links(id int32, keep func(netns.Link) bool) ([]netns.Link, error) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	var links []netns.Link
+	for _, l := range w.links {
+		if id == w.id && keep(l) {
+			links = append(links, l)
+		}
+	}
+	return links, nil
+}
+
+func (w *world) DeleteLink(id int32, index int) error {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.deleted = append(w.deleted, fmt.Sprint(id, " ", index))
+	if id == w.id {
+		w.links = slices.DeleteFunc(w.links, func(l netns.Link) bool { return l.Index == index })
+	}
 	return nil
 }
 
-func (*living) Watch(ctx context.Context, _ func(int32), _ func()) error {
+func (*world) Watch(ctx context.Context, _ func(int32), _ func()) error {
 	<-ctx.Done()
 	return nil
 }
 
-func open(t *testing.T, dir string, r Runner) *Manager {
+// open starts a daemon on what an earlier one has left. A runner without a world gets
+// a new one.
+func open(t *testing.T, dir string, r *runner) *Manager {
 	t.Helper()
+	if r.world == nil {
+		r.world = &world{id: someID}
+	}
 	log := slog.New(slog.NewTextHandler(io.Discard, nil))
 	leases, err := dhcp.NewService(dhcp.Options{SocketPath: "/nowhere", LeaseDir: filepath.Join(dir, "leases")})
 	if err != nil {
@@ -101,7 +183,7 @@ func open(t *testing.T, dir string, r Runner) *Manager {
 		t.Fatal(err)
 	}
 	m, err := NewManager(Options{
-		Journal: journal, Runner: r, Leases: leases, LeaseSocket: "/nowhere", Namespaces: &living{}, Logger: log,
+		Journal: journal, Runner: r, Leases: leases, LeaseSocket: "/nowhere", Namespaces: r.world, Logger: log,
 	})
 	if err != nil {
 		t.Fatal(err)
@@ -246,7 +328,7 @@ func TestDetachLeavesOtherNamespacesAlone(t *testing.T) {
 	}
 	// But the interface goes from the recorded one, where it would use an address that
 	// is somebody else's now.
-	if got, want := m.namespaces.(*living).deleted, []string{fmt.Sprint(someID, " eth0")}; !slices.Equal(got, want) {
+	if got, want := r.world.deleted, []string{fmt.Sprint(someID, " 2")}; !slices.Equal(got, want) {
 		t.Errorf("removed links %v, want %v", got, want)
 	}
 }
@@ -264,7 +346,7 @@ func TestSweepReleasesTheDead(t *testing.T) {
 	if len(m.List()) != 1 || len(r.calls) > 0 {
 		t.Fatalf("an attachment whose namespace lives was released: %v", r.calls)
 	}
-	m.namespaces.(*living).dead = true
+	r.world.dead = true
 	m.sweep(context.Background())
 	if left := files(t, dir); len(left) > 0 {
 		t.Errorf("left in the journal: %v", left)
@@ -278,7 +360,8 @@ func TestSweepReleasesTheDead(t *testing.T) {
 func TestSweepReleasesWhatWasBeforeTheBoot(t *testing.T) {
 	testlab.RequireRoot(t)
 	dir := t.TempDir()
-	m := open(t, dir, &runner{})
+	r := &runner{}
+	m := open(t, dir, r)
 	if _, err := m.Attach(context.Background(), request(t, namespace(t))); err != nil {
 		t.Fatal(err)
 	}
@@ -287,7 +370,7 @@ func TestSweepReleasesWhatWasBeforeTheBoot(t *testing.T) {
 	if left := files(t, dir); len(left) > 0 {
 		t.Errorf("left in the journal: %v", left)
 	}
-	if got := m.namespaces.(*living).deleted; len(got) > 0 {
+	if got := r.world.deleted; len(got) > 0 {
 		t.Errorf("links were removed by an id of the boot before: %v", got)
 	}
 }
@@ -325,80 +408,5 @@ func TestNoRecordNoAttachment(t *testing.T) {
 	}
 	if len(r.calls) > 0 {
 		t.Errorf("plugins ran: %v", r.calls)
-	}
-}
-
-// Files that are no records are kept for somebody to look at, and hinder nobody.
-func TestJournalWithStrangeFiles(t *testing.T) {
-	dir := t.TempDir()
-	m := open(t, dir, &runner{})
-	strange := map[string]string{
-		"1000.a@eth0.json": "",
-		"1000.b@eth0.json": "{",
-		"1000.c@eth0.json": `{"version":1,"uid":0,"container_id":"c","interface":"eth0","resource":"lan","state":"attached","config":{}}`,
-		"1000.d@eth0.json": `{"version":99,"uid":1000,"container_id":"d","interface":"eth0","resource":"lan","state":"attached","config":{}}`,
-		"1000.e@eth0.json": `{"version":1,"uid":1000,"container_id":"e","interface":"eth0","resource":"lan","state":"happy","config":{}}`,
-		"README":           "hands off",
-	}
-	for name, content := range strange {
-		if err := os.WriteFile(filepath.Join(dir, "attachments", name), []byte(content), 0o600); err != nil {
-			t.Fatal(err)
-		}
-	}
-	m = open(t, dir, &runner{})
-	m.recover(context.Background())
-	if len(m.List()) != 0 {
-		t.Errorf("records were made of them: %v", m.List())
-	}
-	if left := files(t, dir); len(left) != len(strange) {
-		t.Errorf("left are %v", left)
-	}
-}
-
-// Work on one container waits for nobody else's.
-func TestLocksArePerInterface(t *testing.T) {
-	var l locks
-	ctx := context.Background()
-	a, b := Key{1000, "a", "eth0"}, Key{1000, "a", "eth1"}
-	releaseA, err := l.acquire(ctx, a)
-	if err != nil {
-		t.Fatal(err)
-	}
-	releaseB, err := l.acquire(ctx, b)
-	if err != nil {
-		t.Fatal(err)
-	}
-	gone, hangUp := context.WithCancel(ctx)
-	hangUp()
-	if _, err := l.acquire(gone, a); !errors.Is(err, context.Canceled) {
-		t.Errorf("a second lock on the same: %v", err)
-	}
-	releaseA()
-	releaseB()
-	again, err := l.acquire(ctx, a)
-	if err != nil {
-		t.Fatal(err)
-	}
-	again()
-	if len(l.held) != 0 {
-		t.Errorf("locks that nobody holds are kept: %v", l.held)
-	}
-}
-
-// One user's detaches do not make another's reload fail.
-func TestReplaysAreBoundedPerUser(t *testing.T) {
-	m := open(t, t.TempDir(), &runner{})
-	remember := func(uid uint32, id string) Key {
-		k := Key{uid, id, "eth0"}
-		m.replays.remember(&Record{Key: k, Resource: "lan", Result: &Result{CNI: &types100.Result{
-			IPs: []*types100.IPConfig{{Address: net.IPNet{IP: net.IPv4(192, 0, 2, 7), Mask: net.CIDRMask(24, 32)}}},
-		}}}, m.now())
-		return k
-	}
-	for i := range 2 * replaysPerUser {
-		remember(1001, string(rune('a'+i%26))+strings.Repeat("x", i))
-	}
-	if _, ok := m.Replays(remember(1000, "c1"), "lan", nil, nil); !ok {
-		t.Error("alice's container is not remembered")
 	}
 }

@@ -2,6 +2,7 @@ package attachment
 
 import (
 	"context"
+	"slices"
 	"sync"
 	"time"
 
@@ -14,7 +15,8 @@ import (
 type Namespaces interface {
 	Assign(*netns.Namespace) (id int32, fresh bool, err error)
 	Alive() (map[int32]struct{}, error)
-	DeleteLink(id int32, name string) error
+	Links(id int32, keep func(netns.Link) bool) ([]netns.Link, error)
+	DeleteLink(id int32, index int) error
 	Watch(ctx context.Context, dead func(id int32), lost func()) error
 }
 
@@ -36,7 +38,8 @@ func (m *Manager) Run(ctx context.Context) error {
 	var deaths deaths
 	group, watching := errgroup.WithContext(ctx)
 	group.Go(func() error {
-		return m.namespaces.Watch(watching, deaths.add, func() { deaths.add(everything) })
+		dead := func(id int32) { deaths.add(id, m.lastSerial()) }
+		return m.namespaces.Watch(watching, dead, func() { dead(everything) })
 	})
 	group.Go(func() error {
 		sweeps := time.NewTicker(sweepEvery)
@@ -54,14 +57,32 @@ func (m *Manager) Run(ctx context.Context) error {
 					m.sweep(watching)
 					continue
 				}
-				m.reap(watching, func(r *Record) bool {
-					_, dead := ids[r.NSID]
-					return dead
-				})
+				m.reap(watching, func(r *Record) bool { return m.died(r, ids) })
 			}
 		}
 	})
 	return group.Wait()
+}
+
+// died says whether a record's namespace is among the dead, by what was the last
+// record when each death was told. An id that is not lasting may by then, or even
+// before the death was told, be a namespace's that is alive: the link tells.
+func (m *Manager) died(r *Record, ids map[int32]uint64) bool {
+	last, dead := ids[r.NSID]
+	if !dead || r.serial > last {
+		return false
+	}
+	if netns.Lasting(r.NSID) || r.Link == 0 {
+		return true
+	}
+	macs := r.MACs()
+	links, err := m.namespaces.Links(r.NSID, func(l netns.Link) bool {
+		return l.Index == r.Link && slices.Contains(macs, l.MAC.String())
+	})
+	if err != nil {
+		m.log.Error("cannot tell whether an attachment's namespace is gone", "attachment", r.Key.String(), "error", err)
+	}
+	return err == nil && len(links) == 0
 }
 
 // recover undoes what an earlier run had begun and not finished.
@@ -103,7 +124,7 @@ func (m *Manager) reap(ctx context.Context, due func(*Record) bool) {
 }
 
 func (m *Manager) release(ctx context.Context, seen *Record) {
-	unlock, err := m.locks.acquire(ctx, seen.Key)
+	unlock, err := m.keys.acquire(ctx, seen.Key)
 	if err != nil {
 		return // the daemon ends
 	}
@@ -122,19 +143,20 @@ func (m *Manager) release(ctx context.Context, seen *Record) {
 // everything stands among the ids of the dead for "some were not told".
 const everything int32 = -1
 
-// deaths collects the ids of dead namespaces, so that those who tell never wait.
+// deaths collects the ids of dead namespaces, each with the serial of the last record
+// when it was told, so that those who tell never wait.
 type deaths struct {
 	mu     sync.Mutex
-	ids    map[int32]struct{}
+	ids    map[int32]uint64
 	signal chan struct{}
 }
 
-func (d *deaths) add(id int32) {
+func (d *deaths) add(id int32, last uint64) {
 	d.mu.Lock()
 	if d.ids == nil {
-		d.ids = map[int32]struct{}{}
+		d.ids = map[int32]uint64{}
 	}
-	d.ids[id] = struct{}{}
+	d.ids[id] = last // serials grow
 	d.mu.Unlock()
 	select {
 	case d.told() <- struct{}{}:
@@ -152,7 +174,7 @@ func (d *deaths) told() chan struct{} {
 	return d.signal
 }
 
-func (d *deaths) take() map[int32]struct{} {
+func (d *deaths) take() map[int32]uint64 {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	ids := d.ids

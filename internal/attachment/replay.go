@@ -58,7 +58,7 @@ func (r *replays) remember(rec *Record, now time.Time) {
 		switch {
 		case now.After(e.until):
 			delete(r.entries, k)
-		case k.UID == rec.UID:
+		case k.UID == rec.UID && k != rec.Key:
 			mine++
 		}
 	}

@@ -28,12 +28,17 @@ const (
 // Registry gives network namespaces ids in the namespace that it was made in, the
 // daemon's (NETNSA_NSID, rtnetlink(7)), by which the kernel tells of their death and
 // lets their links be removed. The ids are the kernel's to keep: they outlive the
-// daemon, but not a reboot, and they keep nothing alive. No descriptor of a
-// namespace but the daemon's own is held. It is safe for concurrent use.
+// daemon, but not a reboot, and they keep nothing alive: no descriptor of a
+// namespace is held. It is safe for concurrent use.
+//
+// A request has its socket to itself until it is answered. What may wait long, for
+// the kernel's lock of all links or for a user's many links, has one of its own, or
+// each attach, which needs an id, would wait, too.
 type Registry struct {
-	requests *nl.SocketHandle
-	own      *os.File // the namespace of both sockets
-	given    atomic.Uint32
+	ids, dumps, deletions *nl.SocketHandle
+
+	ownID int32 // the daemon's own namespace's; it has no other until it is gone
+	given atomic.Uint32
 
 	events *os.File // a socket of RTNLGRP_NSID
 	// overrun: messages were lost, and nobody was told yet. Of Watch.
@@ -41,39 +46,52 @@ type Registry struct {
 }
 
 // NewRegistry opens the sockets. From here on no death is missed: what happens
-// before Watch is kept for it.
+// before Watch is kept for it. The daemon's own namespace is given an id, too.
 func NewRegistry() (*Registry, error) {
-	runtime.LockOSThread() // all three are of one namespace
+	runtime.LockOSThread() // all of it is of one namespace
 	defer runtime.UnlockOSThread()
-	own, err := os.Open("/proc/thread-self/ns/net")
-	if err != nil {
-		return nil, fmt.Errorf("cannot open the server's own network namespace: %w", err)
-	}
-	events, err := subscribe()
-	if err != nil {
-		own.Close()
-		return nil, err
-	}
-	requests, err := nl.GetNetlinkSocketAt(vnetns.None(), vnetns.None(), unix.NETLINK_ROUTE)
-	if err != nil {
-		own.Close()
-		events.Close()
-		return nil, fmt.Errorf("cannot open a netlink socket: %w", err)
-	}
-	_ = requests.SetExtAck(true) // the kernel's own words in errors
-	r := &Registry{requests: &nl.SocketHandle{Socket: requests}, own: own, events: events}
+	r := &Registry{}
 	// Not where an earlier daemon has started, whose ids may be recorded.
 	r.given.Store(rand.Uint32())
+	var err error
+	if r.events, err = subscribe(); err != nil {
+		return nil, err
+	}
+	for _, handle := range []**nl.SocketHandle{&r.ids, &r.dumps, &r.deletions} {
+		socket, err := nl.GetNetlinkSocketAt(vnetns.None(), vnetns.None(), unix.NETLINK_ROUTE)
+		if err != nil {
+			r.Close()
+			return nil, fmt.Errorf("cannot open a netlink socket: %w", err)
+		}
+		// The kernel's own words in errors; not in those of lists, which the netlink
+		// package misreads and panics.
+		_ = socket.SetExtAck(handle != &r.dumps)
+		*handle = &nl.SocketHandle{Socket: socket}
+	}
+	own, err := os.Open("/proc/thread-self/ns/net")
+	if err != nil {
+		r.Close()
+		return nil, fmt.Errorf("cannot open the server's own network namespace: %w", err)
+	}
+	defer own.Close()
+	if r.ownID, _, err = r.assign(int32(own.Fd())); err != nil {
+		r.Close()
+		return nil, fmt.Errorf("cannot give the server's own network namespace an id: %w", err)
+	}
 	return r, nil
 }
 
 // Close ends a running Watch with an error, and nothing else: the ids stay. Every
 // other method fails afterwards.
 func (r *Registry) Close() error {
-	r.requests.Socket.Lock() // a request of another goroutine gets its answer
-	r.requests.Socket.Close()
-	r.requests.Socket.Unlock()
-	return errors.Join(r.events.Close(), r.own.Close())
+	for _, handle := range []*nl.SocketHandle{r.ids, r.dumps, r.deletions} {
+		if handle != nil {
+			handle.Socket.Lock() // a request of another goroutine gets its answer
+			handle.Socket.Close()
+			handle.Socket.Unlock()
+		}
+	}
+	return r.events.Close()
 }
 
 // Assign returns the id of an open namespace and gives it one if it has none yet.
@@ -88,16 +106,24 @@ func (r *Registry) Assign(ns *Namespace) (id int32, fresh bool, err error) {
 	if ns.fd < 0 {
 		return 0, false, fmt.Errorf("cannot give network namespace %s an id: %w", ns.id, os.ErrClosed)
 	}
+	id, fresh, err = r.assign(int32(ns.fd))
+	if err != nil {
+		return 0, false, fmt.Errorf("cannot give network namespace %s an id: %w", ns.id, err)
+	}
+	return id, fresh, nil
+}
+
+func (r *Registry) assign(fd int32) (id int32, fresh bool, err error) {
 	for range assignTries {
-		id, err = r.lookup(unix.NETNSA_FD, int32(ns.fd))
+		id, err = r.lookup(unix.NETNSA_FD, fd)
 		if err != nil {
-			return 0, false, fmt.Errorf("cannot ask for the id of network namespace %s: %w", ns.id, err)
+			return 0, false, fmt.Errorf("cannot ask for the one that it has: %w", err)
 		}
 		if id >= 0 {
 			return id, false, nil
 		}
 		id = r.nextID()
-		err = r.set(int32(ns.fd), id)
+		err = r.set(fd, id)
 		if err == nil {
 			return id, true, nil
 		}
@@ -106,7 +132,7 @@ func (r *Registry) Assign(ns *Namespace) (id int32, fresh bool, err error) {
 			break
 		}
 	}
-	return 0, false, fmt.Errorf("cannot give network namespace %s an id: %w", ns.id, err)
+	return 0, false, err
 }
 
 // Lasting says whether an id is one that a Registry chose. Such an id is for one
@@ -125,7 +151,7 @@ func (r *Registry) Alive() (map[int32]struct{}, error) {
 		err     error
 	)
 	for range dumpTries {
-		req := r.newRequest(unix.RTM_GETNSID, unix.NLM_F_DUMP)
+		req := newRequest(r.dumps, unix.RTM_GETNSID, unix.NLM_F_DUMP)
 		req.AddData(nl.NewRtGenMsg())
 		replies, err = req.Execute(unix.NETLINK_ROUTE, unix.RTM_NEWNSID)
 		if !errors.Is(err, nl.ErrDumpInterrupted) { // NLM_F_DUMP_INTR, netlink(7)
@@ -152,7 +178,7 @@ func (r *Registry) nextID() int32 {
 // lookup asks for the id of the namespace that an attribute names: -1 if it has
 // none.
 func (r *Registry) lookup(by int, value int32) (int32, error) {
-	req := r.newRequest(unix.RTM_GETNSID, 0)
+	req := newRequest(r.ids, unix.RTM_GETNSID, 0)
 	req.AddData(nl.NewRtGenMsg())
 	req.AddData(nl.NewRtAttr(by, nl.Uint32Attr(uint32(value))))
 	replies, err := req.Execute(unix.NETLINK_ROUTE, unix.RTM_NEWNSID)
@@ -168,7 +194,7 @@ func (r *Registry) lookup(by int, value int32) (int32, error) {
 }
 
 func (r *Registry) set(fd, id int32) error {
-	req := r.newRequest(unix.RTM_NEWNSID, unix.NLM_F_ACK)
+	req := newRequest(r.ids, unix.RTM_NEWNSID, unix.NLM_F_ACK)
 	req.AddData(nl.NewRtGenMsg())
 	req.AddData(nl.NewRtAttr(unix.NETNSA_FD, nl.Uint32Attr(uint32(fd))))
 	req.AddData(nl.NewRtAttr(unix.NETNSA_NSID, nl.Uint32Attr(uint32(id))))
@@ -176,8 +202,8 @@ func (r *Registry) set(fd, id int32) error {
 	return err
 }
 
-func (r *Registry) newRequest(kind, flags int) *nl.NetlinkRequest {
+func newRequest(socket *nl.SocketHandle, kind, flags int) *nl.NetlinkRequest {
 	req := nl.NewNetlinkRequest(kind, flags)
-	req.Sockets = map[int]*nl.SocketHandle{unix.NETLINK_ROUTE: r.requests}
+	req.Sockets = map[int]*nl.SocketHandle{unix.NETLINK_ROUTE: socket}
 	return req
 }

@@ -1,71 +1,155 @@
 package netns
 
 import (
+	"encoding/binary"
 	"errors"
 	"fmt"
+	"net"
+	"strings"
 
 	"github.com/vishvananda/netlink/nl"
 	"golang.org/x/sys/unix"
 )
 
+// skipStats is RTEXT_FILTER_SKIP_STATS of linux/rtnetlink.h: the counters are most of
+// what the kernel has to say of a link.
+const skipStats = 1 << 3
+
+// Link is a network interface in a namespace, as the kernel tells of it. All but
+// OnHost and the index is what the namespace's user has made of it.
+type Link struct {
+	// Index identifies it within its namespace for as long as it is there, whatever
+	// it is renamed to. In another namespace it may be another.
+	Index int
+	Name  string
+	MAC   net.HardwareAddr // nil if it has none
+	// OnHost: it hangs on a link of the daemon's own namespace (IFLA_LINK and
+	// IFLA_LINK_NETNSID, rtnetlink(7)), as a macvlan does on its parent and a veth
+	// on its peer. No user can make such a link, or have one look like it.
+	OnHost bool
+}
+
+// Links returns the links for which keep is true of the namespace that has an id,
+// without a descriptor of it: IFLA_TARGET_NETNSID of RTM_GETLINK, Linux 4.17. That
+// there is no such namespace is no error. keep must not call the Registry.
+//
+// It fails if the links change all the while, and if one's description is too large
+// for the kernel to tell, either of which the namespace's user can bring about.
+//
+// Where a link hangs on one of a third namespace, the kernel may give that one an id
+// of its own choice on the way: see Lasting.
+func (r *Registry) Links(id int32, keep func(Link) bool) ([]Link, error) {
+	if err := r.checkForeign(id); err != nil {
+		return nil, fmt.Errorf("cannot list the links of the network namespace with id %d: %w", id, err)
+	}
+	var (
+		links []Link
+		err   error
+	)
+	for range dumpTries {
+		links = nil
+		req := newRequest(r.dumps, unix.RTM_GETLINK, unix.NLM_F_DUMP)
+		req.AddData(nl.NewIfInfomsg(unix.AF_UNSPEC))
+		req.AddData(nl.NewRtAttr(unix.IFLA_TARGET_NETNSID, nl.Uint32Attr(uint32(id))))
+		req.AddData(nl.NewRtAttr(unix.IFLA_EXT_MASK, nl.Uint32Attr(skipStats)))
+		var parseErr error
+		err = req.ExecuteIter(unix.NETLINK_ROUTE, unix.RTM_NEWLINK, func(body []byte) bool {
+			var l Link
+			if l, parseErr = r.parseLink(body); parseErr == nil && keep(l) {
+				links = append(links, l)
+			}
+			return parseErr == nil
+		})
+		if err == nil {
+			err = parseErr
+		}
+		if !errors.Is(err, nl.ErrDumpInterrupted) {
+			break
+		}
+	}
+	if err != nil && !r.isGone(id, err) {
+		return nil, fmt.Errorf("cannot list the links of the network namespace with id %d: %w", id, err)
+	}
+	return links, nil
+}
+
 // DeleteLink removes a link from the namespace that has an id, without a descriptor
 // of it: IFLA_TARGET_NETNSID of RTM_DELLINK, Linux 4.16. That there is no such
 // namespace, or no such link in it, is no error. Links that cannot be removed, e.g.
-// the loopback and hardware, are (EOPNOTSUPP). The name is what the namespace's
-// user has made of it: one that was renamed is not found, and an alternative name
-// (ip-link(8), altname) counts.
+// the loopback and hardware, are (EOPNOTSUPP).
 //
 // It never touches the daemon's own namespace. An id that is not Lasting may have
 // become another namespace's.
-func (r *Registry) DeleteLink(id int32, name string) error {
-	if err := r.deleteLink(id, name); err != nil {
-		return fmt.Errorf("cannot remove link %q from the network namespace with id %d: %w", name, id, err)
+func (r *Registry) DeleteLink(id int32, index int) error {
+	if err := r.deleteLink(id, index); err != nil {
+		return fmt.Errorf("cannot remove link %d from the network namespace with id %d: %w", index, id, err)
 	}
 	return nil
 }
 
-func (r *Registry) deleteLink(id int32, name string) error {
-	if id < 0 { // "no id" to the kernel, in places its caller's own namespace
-		return errors.New("it is not an id")
+func (r *Registry) deleteLink(id int32, index int) error {
+	if err := r.checkForeign(id); err != nil {
+		return err
 	}
-	if !validLinkName(name) {
-		return errors.New("it is not the name of a link")
+	if index <= 0 || int64(index) > 1<<31-1 { // 0 asks the kernel to go by other attributes
+		return errors.New("it is not the index of a link")
 	}
-	// Whoever administers the host may have given its namespace an id, too.
-	own, err := r.lookup(unix.NETNSA_FD, int32(r.own.Fd()))
-	if err != nil {
-		return fmt.Errorf("cannot tell it from the server's own: %w", err)
-	}
-	if id == own {
-		return errors.New("it is the server's own")
-	}
-	req := r.newRequest(unix.RTM_DELLINK, unix.NLM_F_ACK)
-	req.AddData(nl.NewIfInfomsg(unix.AF_UNSPEC))
+	req := newRequest(r.deletions, unix.RTM_DELLINK, unix.NLM_F_ACK)
+	header := nl.NewIfInfomsg(unix.AF_UNSPEC)
+	header.Index = int32(index)
+	req.AddData(header)
 	req.AddData(nl.NewRtAttr(unix.IFLA_TARGET_NETNSID, nl.Uint32Attr(uint32(id))))
-	req.AddData(nl.NewRtAttr(unix.IFLA_IFNAME, nl.ZeroTerminated(name)))
-	_, err = req.Execute(unix.NETLINK_ROUTE, 0)
-	switch {
-	case errors.Is(err, unix.ENODEV):
+	_, err := req.Execute(unix.NETLINK_ROUTE, 0)
+	if errors.Is(err, unix.ENODEV) || r.isGone(id, err) {
 		return nil
-	case errors.Is(err, unix.EINVAL):
-		// So it answers for an id that is not given, among other things.
-		if _, lookupErr := r.lookup(unix.NETNSA_NSID, id); errors.Is(lookupErr, unix.ENOENT) {
-			return nil
-		}
 	}
 	return err
 }
 
-// validLinkName is dev_valid_name of the kernel (net/core/dev.c).
-func validLinkName(name string) bool {
-	if name == "" || len(name) >= unix.IFNAMSIZ || name == "." || name == ".." {
+// checkForeign refuses what does not name a namespace other than the daemon's own.
+func (r *Registry) checkForeign(id int32) error {
+	switch {
+	case id < 0: // the kernel's word for none, and there none can mean its caller's own
+		return errors.New("it is not an id")
+	case id == r.ownID:
+		return errors.New("it is the server's own")
+	}
+	return nil
+}
+
+// isGone says whether a request failed because the id is nobody's: the kernel then
+// answers EINVAL, among other things.
+func (r *Registry) isGone(id int32, err error) bool {
+	if !errors.Is(err, unix.EINVAL) {
 		return false
 	}
-	for _, c := range []byte(name) {
-		switch c {
-		case '/', ':', ' ', '\t', '\n', '\v', '\f', '\r', 0xa0, 0:
-			return false
+	_, lookupErr := r.lookup(unix.NETNSA_NSID, id)
+	return errors.Is(lookupErr, unix.ENOENT)
+}
+
+// parseLink reads the body of an RTM_NEWLINK message: struct ifinfomsg and attributes.
+func (r *Registry) parseLink(body []byte) (Link, error) {
+	if len(body) < unix.SizeofIfInfomsg {
+		return Link{}, errors.New("the kernel's answer is cut")
+	}
+	attributes, err := nl.ParseRouteAttr(body[unix.SizeofIfInfomsg:])
+	if err != nil {
+		return Link{}, fmt.Errorf("the kernel's answer is not understood: %w", err)
+	}
+	l := Link{Index: int(nl.DeserializeIfInfomsg(body).Index)}
+	hangs := false
+	for _, a := range attributes {
+		switch {
+		case a.Attr.Type == unix.IFLA_IFNAME:
+			l.Name = strings.TrimRight(string(a.Value), "\x00")
+		case a.Attr.Type == unix.IFLA_ADDRESS:
+			l.MAC = append(net.HardwareAddr(nil), a.Value...)
+		case a.Attr.Type == unix.IFLA_LINK && len(a.Value) == 4:
+			hangs = true
+		case a.Attr.Type == unix.IFLA_LINK_NETNSID && len(a.Value) == 4:
+			l.OnHost = int32(binary.NativeEndian.Uint32(a.Value)) == r.ownID
 		}
 	}
-	return true
+	l.OnHost = l.OnHost && hangs
+	return l, nil
 }

@@ -2,13 +2,17 @@ package netns
 
 import (
 	"errors"
+	"fmt"
 	"math"
 	"net"
+	"os"
 	"os/exec"
 	"slices"
 	"strings"
 	"testing"
 
+	"github.com/vishvananda/netlink/nl"
+	vnetns "github.com/vishvananda/netns"
 	"golang.org/x/sys/unix"
 
 	"github.com/net-porter/net-porter/internal/testlab"
@@ -28,8 +32,21 @@ func hostLink(t *testing.T, name, peer string) {
 	t.Cleanup(func() { exec.Command("ip", "link", "del", name).Run() })
 }
 
-// TestDeleteLink: with nothing but the id, a link goes, and those of the same name
-// elsewhere stay.
+// linkNamed is the index of a link in the namespace with an id, 0 without any.
+func linkNamed(t *testing.T, r *Registry, id int32, name string) int {
+	t.Helper()
+	links, err := r.Links(id, func(l Link) bool { return l.Name == name })
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(links) == 0 {
+		return 0
+	}
+	return links[0].Index
+}
+
+// TestDeleteLink: with nothing but the id, a link goes, whatever its user has made
+// of its name, and all others stay.
 func TestDeleteLink(t *testing.T) {
 	testlab.RequireRoot(t)
 	r := newRegistry(t)
@@ -56,10 +73,12 @@ func TestDeleteLink(t *testing.T) {
 			others.Close()
 
 			before := descriptors(t)
-			if err := r.DeleteLink(id, "np-del"); err != nil {
+			index := linkNamed(t, r, id, "np-del")
+			a.Exec("nsenter", "--net="+aPath, "ip", "link", "set", "np-del", "name", "mine")
+			if err := r.DeleteLink(id, index); err != nil {
 				t.Error(err)
 			}
-			if got := a.Links(aPath); slices.Contains(got, "np-del") {
+			if got := a.Links(aPath); slices.Contains(got, "np-del") || slices.Contains(got, "mine") {
 				t.Errorf("still there: %v", got)
 			}
 			if got := m.Links(mPath); !slices.Contains(got, "np-del") {
@@ -68,16 +87,88 @@ func TestDeleteLink(t *testing.T) {
 			if _, err := net.InterfaceByName("np-del"); err != nil {
 				t.Errorf("the host's is gone, too: %v", err)
 			}
-			if err := r.DeleteLink(id, "np-del"); err != nil {
+			if err := r.DeleteLink(id, index); err != nil {
 				t.Errorf("one that does not exist: %v", err)
 			}
-			if err := r.DeleteLink(id, "lo"); !errors.Is(err, unix.EOPNOTSUPP) {
+			if err := r.DeleteLink(id, linkNamed(t, r, id, "lo")); !errors.Is(err, unix.EOPNOTSUPP) {
 				t.Errorf("the loopback: %v", err)
 			}
 			if after := descriptors(t); after != before {
 				t.Errorf("%d descriptors before, %d after", before, after)
 			}
 		})
+	}
+}
+
+// TestLinks: what hangs on the host's links is told from what only looks like it.
+func TestLinks(t *testing.T) {
+	testlab.RequireRoot(t)
+	r := newRegistry(t)
+	hostLink(t, "np-parent", "np-lan")
+	s, path := container(t, alice)
+	ns := open(t, newOpener(t), caller(t, alice, s), path)
+	id := assign(t, r, ns)
+	ip(t, "link add link np-parent name np-macvlan address 02:00:00:00:00:07 netns "+ns.Path()+" type macvlan mode bridge")
+	ip(t, "link add np-out type veth peer name np-veth netns "+ns.Path())
+	inside := func(command string) {
+		s.Exec(append([]string{"nsenter", "--net=" + path, "ip"}, strings.Fields(command)...)...)
+	}
+	// Of each kind, made by the user: on a link of the namespace itself, and of one more.
+	inside("link add own-a type veth peer name own-b")
+	inside("link add link own-a name own-macvlan type macvlan mode bridge")
+	s.PersistNetns(path + "-2")
+	s.Exec("nsenter", "--net="+path+"-2", "sh", "-c", `ip link add far-a type veth peer name far-b
+		exec 3<`+path+`; ip link set far-b netns /proc/$$/fd/3; ip link add link far-a name far-macvlan netns /proc/$$/fd/3 type macvlan`)
+
+	links, err := r.Links(id, func(Link) bool { return true })
+	if err != nil {
+		t.Fatal(err)
+	}
+	onHost := map[string]bool{}
+	for _, l := range links {
+		onHost[l.Name] = l.OnHost
+		if l.Name == "np-macvlan" && l.MAC.String() != "02:00:00:00:00:07" {
+			t.Errorf("the MAC of %s is %s", l.Name, l.MAC)
+		}
+		if err := ns.Do(func() error {
+			got, err := net.InterfaceByIndex(l.Index)
+			if err == nil && got.Name != l.Name {
+				t.Errorf("link %d is %s, not %s", l.Index, got.Name, l.Name)
+			}
+			return err
+		}); err != nil {
+			t.Error(err)
+		}
+	}
+	want := map[string]bool{
+		"lo": false, "np-macvlan": true, "np-veth": true,
+		"own-a": false, "own-b": false, "own-macvlan": false, "far-b": false, "far-macvlan": false,
+	}
+	for name, on := range want {
+		if got, ok := onHost[name]; !ok || got != on {
+			t.Errorf("%s: listed %v, on the host %v, want %v", name, ok, got, on)
+		}
+	}
+}
+
+// TestLinksOfMany: more links than one message of the kernel's can hold.
+func TestLinksOfMany(t *testing.T) {
+	testlab.RequireRoot(t)
+	r := newRegistry(t)
+	ns := unshared(t)
+	id := assign(t, r, ns)
+	const count = 150
+	if err := ns.Do(func() error {
+		for i := range count {
+			ip(t, fmt.Sprintf("link add np-%d type bridge", i))
+		}
+		return nil
+	}); err != nil {
+		t.Fatal(err)
+	}
+	links, err := r.Links(id, func(l Link) bool { return strings.HasPrefix(l.Name, "np-") })
+	if err != nil || len(links) != count {
+		t.Errorf("%d links, want %d: %v", len(links), count, err)
 	}
 }
 
@@ -90,15 +181,20 @@ func TestDeleteLinkOfTheDead(t *testing.T) {
 		ns := unshared(t)
 		ip(t, "link add np-del netns "+ns.Path()+" type bridge")
 		id := assign(t, r, ns)
+		index := linkNamed(t, r, id, "np-del")
+		gone := func(when string) {
+			t.Helper()
+			if _, err := r.Links(id, func(Link) bool { return true }); err != nil {
+				t.Errorf("%s: %v", when, err)
+			}
+			if err := r.DeleteLink(id, index); err != nil {
+				t.Errorf("%s: %v", when, err)
+			}
+		}
 		ns.Close()
-		// Whether the kernel has cleaned up, is about to, or has not begun.
-		if err := r.DeleteLink(id, "np-del"); err != nil {
-			t.Error(err)
-		}
+		gone("whether the kernel has cleaned up, is about to, or has not begun")
 		w.waitDead(t, id)
-		if err := r.DeleteLink(id, "np-del"); err != nil {
-			t.Errorf("after its death was told: %v", err)
-		}
+		gone("after its death was told")
 	}
 }
 
@@ -106,55 +202,75 @@ func TestDeleteLinkOfTheDead(t *testing.T) {
 // delete. The host is one of the test's own, since an id cannot be taken back.
 func TestDeleteLinkSparesTheHost(t *testing.T) {
 	testlab.RequireRoot(t)
-	if err := unshared(t).Do(func() error {
-		r := newRegistry(t)
-		ip(t, "link add np-host type bridge")
-		const own = 77 // as `ip netns set` gives it
-		if err := r.set(int32(r.own.Fd()), own); err != nil {
+	for _, given := range []int32{-1, 77} { // 77: somebody has done `ip netns set` before
+		if err := unshared(t).Do(func() error {
+			if given >= 0 {
+				giveOwnID(t, given)
+			}
+			r := newRegistry(t)
+			if given >= 0 && r.ownID != given || given < 0 && !Lasting(r.ownID) {
+				t.Errorf("the server's own id is %d, given was %d", r.ownID, given)
+			}
+			ip(t, "link add np-host type bridge")
+			link, err := net.InterfaceByName("np-host")
+			if err != nil {
+				return err
+			}
+			for _, id := range []int32{r.ownID, -1, -2, math.MinInt32} {
+				if err := r.DeleteLink(id, link.Index); err == nil {
+					t.Errorf("id %d: no error", id)
+				}
+				if _, err := r.Links(id, func(Link) bool { return true }); err == nil {
+					t.Errorf("links of id %d: no error", id)
+				}
+			}
+			for _, id := range []int32{12345, math.MaxInt32} { // nobody's
+				if err := r.DeleteLink(id, link.Index); err != nil {
+					t.Errorf("id %d: %v", id, err)
+				}
+			}
+			_, err = net.InterfaceByName("np-host")
 			return err
+		}); err != nil {
+			t.Error(err)
 		}
-		for _, id := range []int32{own, -1, -2, math.MinInt32} {
-			if err := r.DeleteLink(id, "np-host"); err == nil {
-				t.Errorf("id %d: no error", id)
-			}
-		}
-		for _, id := range []int32{own + 1, math.MaxInt32} { // nobody's
-			if err := r.DeleteLink(id, "np-host"); err != nil {
-				t.Errorf("id %d: %v", id, err)
-			}
-		}
-		_, err := net.InterfaceByName("np-host")
-		return err
-	}); err != nil {
-		t.Error(err)
 	}
 }
 
-func TestDeleteLinkNames(t *testing.T) {
+// giveOwnID gives the thread's own network namespace an id in itself.
+func giveOwnID(t *testing.T, id int32) {
+	t.Helper()
+	own, err := os.Open("/proc/thread-self/ns/net")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer own.Close()
+	socket, err := nl.GetNetlinkSocketAt(vnetns.None(), vnetns.None(), unix.NETLINK_ROUTE)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer socket.Close()
+	r := &Registry{ids: &nl.SocketHandle{Socket: socket}}
+	if err := r.set(int32(own.Fd()), id); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// TestDeleteLinkIndexes: only what can be an index is one; 0 would have the kernel
+// go by what else is said.
+func TestDeleteLinkIndexes(t *testing.T) {
 	testlab.RequireRoot(t)
 	r := newRegistry(t)
 	ns := unshared(t)
 	id := assign(t, r, ns)
-	ip(t, "link add np-exactly15chr netns "+ns.Path()+" type bridge")
-	for _, name := range []string{
-		"", ".", "..", "a/b", "a b", "a:b", "a\tb", "a\x00b", "np-exactly15chr\x00", "np-exactly15chrs", strings.Repeat("x", 4096),
-	} {
-		if err := r.DeleteLink(id, name); err == nil {
-			t.Errorf("%q: no error", name)
+	ip(t, "link add np-stays netns "+ns.Path()+" type bridge")
+	index := linkNamed(t, r, id, "np-stays")
+	for _, wrong := range []int{0, -1, math.MinInt64, 1<<32 + index} {
+		if err := r.DeleteLink(id, wrong); err == nil {
+			t.Errorf("%d: no error", wrong)
 		}
 	}
-	has := func() bool {
-		t.Helper()
-		var err error
-		if doErr := ns.Do(func() error { _, err = net.InterfaceByName("np-exactly15chr"); return nil }); doErr != nil {
-			t.Fatal(doErr)
-		}
-		return err == nil
-	}
-	if !has() {
-		t.Error("a part of a name was enough")
-	}
-	if err := r.DeleteLink(id, "np-exactly15chr"); err != nil || has() {
-		t.Errorf("the longest name there is: there %v, %v", has(), err)
+	if linkNamed(t, r, id, "np-stays") == 0 {
+		t.Error("it was removed")
 	}
 }

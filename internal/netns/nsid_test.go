@@ -164,6 +164,7 @@ func TestNeverAgain(t *testing.T) {
 		if err != nil || fresh || Lasting(id) {
 			t.Fatalf("id %d: fresh %v, lasting %v, %v", id, fresh, Lasting(id), err)
 		}
+		ip(t, "link del np-low0") // or it may still be there when the death is told
 		ns.Close()
 		w.waitDead(t, id)
 		return id
@@ -229,7 +230,7 @@ func TestUsersCannotGiveIDs(t *testing.T) {
 	}
 	ns := open(t, newOpener(t), caller(t, mallory, s), "/run/netns/mine")
 	id := assign(t, r, ns) // it has none yet
-	req := r.newRequest(unix.RTM_DELNSID, unix.NLM_F_ACK)
+	req := newRequest(r.ids, unix.RTM_DELNSID, unix.NLM_F_ACK)
 	req.AddRawData(slices.Concat(make([]byte, rtgenmsgLen), nsid(id)))
 	if _, err := req.Execute(unix.NETLINK_ROUTE, 0); !errors.Is(err, unix.EOPNOTSUPP) {
 		t.Errorf("RTM_DELNSID: %v", err)

@@ -2,6 +2,7 @@ package server
 
 import (
 	"context"
+	"errors"
 	"net/http"
 
 	"github.com/net-porter/net-porter/internal/api"
@@ -14,24 +15,22 @@ import (
 // AttachContainer answers POST /v1/networks/{resource}/attach.
 func (s *Server) AttachContainer(w http.ResponseWriter, r *http.Request, resource api.Resource) {
 	d := s.decide("attach", caller(r), resource)
-	err := s.attach(w, r, d)
-	d.end(r.Context(), err)
-	if err != nil {
-		problemOf(err).write(w)
-	}
+	defer func() { d.done() }()
+	d.end(w, r, s.attach(w, r, d))
 }
 
 // attach goes the way of a request: well-formed, may they, is it theirs, make it, answer.
 func (s *Server) attach(w http.ResponseWriter, r *http.Request, d *decision) error {
 	leave, ok := s.inFlight.enter(d.id)
 	if !ok {
-		return newProblem(api.Busy, "you have too many attachments in the making: wait for some to be ready")
+		return newProblem(api.Busy, "too many attachments are in the making, of yours or of everybody's: wait for some to be ready")
 	}
 	defer leave()
 	var body api.AttachRequest
 	if err := s.decodeBody(w, r, &body); err != nil {
 		return err
 	}
+	d.begin()
 	in, err := checkAttach(body)
 	if err != nil {
 		return err
@@ -51,7 +50,7 @@ func (s *Server) attach(w http.ResponseWriter, r *http.Request, d *decision) err
 	}
 	namespace, err := s.open(r.Context(), d.id, in.netns)
 	if err != nil {
-		if callersNamespaceFault(err) {
+		if isRefusedNamespace(err) {
 			d.denied("netns")
 		}
 		return err
@@ -71,7 +70,7 @@ func (s *Server) attach(w http.ResponseWriter, r *http.Request, d *decision) err
 	}
 	request.Args = cniArgs(request, in)
 	if len(in.ports) > 0 && network.HasCapability("portMappings") {
-		release, err := s.publish(&request, in.ports, d.id.IsRoot())
+		release, err := s.publish(&request, in.ports)
 		if err != nil {
 			return err
 		}
@@ -110,13 +109,23 @@ func (s *Server) open(ctx context.Context, id peer.Identity, path string) (*netn
 	}, path)
 }
 
+// isRefusedNamespace says whether the proof said no, or found nothing to prove.
+func isRefusedNamespace(err error) bool {
+	for _, refusal := range []error{netns.ErrNotOwned, netns.ErrHostNamespace, netns.ErrNotFound, netns.ErrNotNetns} {
+		if errors.Is(err, refusal) {
+			return true
+		}
+	}
+	return false
+}
+
 // deliver sends the result. A caller that is gone by now will never tear down what
 // it did not learn of, so it is undone.
 func (s *Server) deliver(w http.ResponseWriter, r *http.Request, record *attachment.Record, namespace *netns.Namespace) error {
 	err := context.Cause(r.Context())
 	if err == nil {
 		result := resultOf(record)
-		withHostDNS(&result.DNS, hostResolvers)
+		s.hostDNS.fill(&result.DNS)
 		err = writeJSON(w, result)
 	}
 	if err == nil {

@@ -7,9 +7,6 @@ import (
 	"slices"
 	"strings"
 
-	"github.com/vishvananda/netlink"
-	"golang.org/x/sys/unix"
-
 	"github.com/net-porter/net-porter/internal/api"
 	"github.com/net-porter/net-porter/internal/cni"
 	"github.com/net-porter/net-porter/internal/peer"
@@ -66,17 +63,8 @@ func (c *catalog) network(name string) (*cni.Network, error) {
 		return network, unavailable("resource "+name+" needs a CNI plugin that is missing or not safe to run: the administrator finds the reason with `net-porter check`", err)
 	}
 	for _, parent := range network.Masters() {
-		link, err := netlink.LinkByName(parent)
-		if err != nil {
-			return network, unavailable(fmt.Sprintf("resource %s needs the parent link %s, which is not there on this host: the administrator has to make it or correct the resource's network configuration", name, parent), err)
-		}
-		flags := link.Attrs().RawFlags
-		switch {
-		case flags&unix.IFF_UP == 0:
-			return network, unavailable(fmt.Sprintf("the parent link %s of resource %s is down: the administrator has to set it up (ip link set %[1]s up)", parent, name), nil)
-		case flags&unix.IFF_LOWER_UP == 0 && network.UsesDHCP():
-			// It would take the DHCP client its whole time to find out.
-			return network, unavailable(fmt.Sprintf("the parent link %s of resource %s has no carrier (it is down), so no DHCP server can be reached: look at its cable or the other end", parent, name), nil)
+		if fault, err := parentFault(network, parent); err != nil {
+			return network, unavailable(fmt.Sprintf("resource %s needs the parent link %s, %s", name, parent, fault), err)
 		}
 	}
 	return network, nil

@@ -107,24 +107,15 @@ func (d *decision) log(ctx context.Context, outcome string, p *problem, took tim
 	}
 	attrs := []slog.Attr{
 		slog.Uint64("uid", uint64(d.id.UID)), slog.String("user", s.userName(ctx, d.id.UID)),
-		slog.Int("pid", d.id.PID), slog.String("resource", shorten(d.resource, 128)),
-		slog.String("container", shorten(d.container, 128)), slog.String("container_name", shorten(d.containerName, 128)),
+		slog.Int("pid", d.id.PID), slog.String("resource", clip(d.resource, 128)),
+		slog.String("container", clip(d.container, 128)), slog.String("container_name", clip(d.containerName, 128)),
 		slog.String("outcome", outcome), slog.Duration("duration", took.Round(time.Microsecond)),
 	}
 	if p != nil {
-		attrs = append(attrs, slog.String("error", shorten(p.Error(), 1<<10)))
+		attrs = append(attrs, slog.String("error", clip(p.Error(), 1<<10)))
 	}
 	if suppressed > 0 {
 		attrs = append(attrs, slog.Uint64("not_logged_before", suppressed))
 	}
 	s.log.LogAttrs(ctx, level, d.operation, attrs...)
-}
-
-// shorten keeps what a caller or a plugin wrote from filling the log, in bytes;
-// slog's handlers quote it.
-func shorten(text string, most int) string {
-	if len(text) > most {
-		return text[:most] + "…"
-	}
-	return text
 }

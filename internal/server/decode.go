@@ -9,6 +9,7 @@ import (
 	"mime"
 	"net/http"
 	"os"
+	"strconv"
 	"strings"
 	"time"
 
@@ -37,6 +38,9 @@ func (s *Server) decodeBody(w http.ResponseWriter, r *http.Request, v any) error
 	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, maxBody))
 	if err != nil {
 		return s.bodyProblem(err)
+	}
+	if answer, ok := w.(*codeWriter); ok {
+		answer.unread = false
 	}
 	// The deadline must not end the wait for a slow attach: net/http goes on reading
 	// in order to learn that the caller hung up.
@@ -70,7 +74,11 @@ func (s *Server) bodyProblem(err error) error {
 // jsonFault puts encoding/json's words into those of somebody who writes JSON, not Go.
 func jsonFault(err error) string {
 	if wrong, ok := errors.AsType[*json.UnmarshalTypeError](err); ok {
-		return fmt.Sprintf("%s must not be a %s (byte %d)", nameOr(wrong.Field, "it"), clip(wrong.Value, maxQuoted), wrong.Offset)
+		kind, literal, has := strings.Cut(wrong.Value, " ")
+		if has { // the right kind, out of bounds or with a fraction
+			return fmt.Sprintf("%s must not be the %s %.64q (byte %d)", nameOr(wrong.Field, "it"), kind, literal, wrong.Offset)
+		}
+		return fmt.Sprintf("%s must not be a %s (byte %d)", nameOr(wrong.Field, "it"), kind, wrong.Offset)
 	}
 	if broken, ok := errors.AsType[*json.SyntaxError](err); ok {
 		return fmt.Sprintf("%s (byte %d)", broken, broken.Offset)
@@ -81,13 +89,15 @@ func jsonFault(err error) string {
 	if errors.Is(err, io.ErrUnexpectedEOF) {
 		return "it ends too early"
 	}
-	return clip(strings.TrimPrefix(err.Error(), "json: "), maxQuoted)
+	if quoted, ok := strings.CutPrefix(err.Error(), "json: unknown field "); ok {
+		if name, err := strconv.Unquote(quoted); err == nil {
+			return fmt.Sprintf("it has the unknown key %.64q", name)
+		}
+	}
+	return fmt.Sprintf("%.64q", strings.TrimPrefix(err.Error(), "json: "))
 }
 
-// maxQuoted is how much of what a caller wrote is said back to them, in bytes.
-const maxQuoted = 100
-
-// clip bounds text that callers choose, in bytes.
+// clip bounds text that callers or plugins choose, in bytes.
 func clip(text string, most int) string {
 	if len(text) <= most {
 		return text
@@ -99,5 +109,5 @@ func nameOr(name, otherwise string) string {
 	if name == "" {
 		return otherwise
 	}
-	return name
+	return clip(name, 64)
 }

@@ -1,6 +1,7 @@
 package server
 
 import (
+	"errors"
 	"net/http"
 	"strconv"
 
@@ -14,13 +15,8 @@ import (
 // and a caller who has lost it may still give back what they have.
 func (s *Server) DetachContainer(w http.ResponseWriter, r *http.Request, resource api.Resource) {
 	d := s.decide("detach", caller(r), resource)
-	err := s.detach(w, r, d)
-	d.end(r.Context(), err)
-	if err != nil {
-		problemOf(err).write(w)
-		return
-	}
-	w.WriteHeader(http.StatusNoContent)
+	defer func() { d.done() }()
+	d.end(w, r, s.detach(w, r, d))
 }
 
 func (s *Server) detach(w http.ResponseWriter, r *http.Request, d *decision) error {
@@ -33,6 +29,7 @@ func (s *Server) detach(w http.ResponseWriter, r *http.Request, d *decision) err
 	if err := s.decodeBody(w, r, &body); err != nil {
 		return err
 	}
+	d.begin()
 	if err := checkDetach(body); err != nil {
 		return err
 	}
@@ -53,8 +50,7 @@ func (s *Server) detach(w http.ResponseWriter, r *http.Request, d *decision) err
 		case err == nil:
 			defer opened.Close()
 			namespace = opened
-		case callersNamespaceFault(err):
-			// One that is gone, or not the caller's, is no reason to keep the rest.
+		case isUnusable(err):
 			s.log.Debug("detach goes on without the namespace", "attachment", record.Key.String(), "error", err)
 		default:
 			return err
@@ -63,8 +59,24 @@ func (s *Server) detach(w http.ResponseWriter, r *http.Request, d *decision) err
 	return s.attachments.Detach(r.Context(), record.Key, namespace)
 }
 
+// isUnusable says whether it is certain that a path leads to no namespace that the
+// caller could show: it is gone, or not theirs. That is no reason to keep the rest of
+// an attachment. What may work the next time is.
+func isUnusable(err error) bool {
+	for _, certain := range []error{
+		netns.ErrNotFound, netns.ErrNotNetns, netns.ErrNotOwned, netns.ErrHostNamespace,
+		netns.ErrInvalidPath, netns.ErrCallerGone, netns.ErrCallerHidden,
+	} {
+		if errors.Is(err, certain) {
+			return true
+		}
+	}
+	return false
+}
+
 // recorded finds the attachment that a caller means: their own, and for root also
-// another user's, where only one user has a container of that id.
+// another user's. Where several users have a container of that id root has to say
+// whose. It is nil where there is none.
 func (s *Server) recorded(d *decision, body api.DetachRequest) (*attachment.Record, error) {
 	own := attachment.Key{UID: d.id.UID, ContainerID: body.ContainerID, Interface: body.InterfaceName}
 	if record, ok := s.attachments.Get(own); ok && record.Resource == d.resource {
@@ -74,6 +86,7 @@ func (s *Server) recorded(d *decision, body api.DetachRequest) (*attachment.Reco
 		return nil, nil
 	}
 	var found *attachment.Record
+	ambiguous := false
 	for _, record := range s.attachments.List() {
 		if record.Interface != body.InterfaceName || record.Resource != d.resource {
 			continue
@@ -83,10 +96,13 @@ func (s *Server) recorded(d *decision, body api.DetachRequest) (*attachment.Reco
 		}
 		if record.ContainerID == body.ContainerID {
 			if found != nil {
-				return nil, invalid("container_id", "several users have a container of this id: write <uid>.<container id>, such as %s", record.CNIContainerID())
+				ambiguous = true
 			}
 			found = record
 		}
+	}
+	if ambiguous {
+		return nil, invalid("container_id", "several users have a container of this id: write <uid>.<container id>, such as %s", found.CNIContainerID())
 	}
 	return found, nil
 }

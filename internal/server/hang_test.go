@@ -3,9 +3,12 @@ package server
 import (
 	"bufio"
 	"context"
+	"errors"
 	"fmt"
+	"io"
 	"net"
 	"net/http"
+	"os"
 	"strings"
 	"testing"
 	"time"
@@ -38,6 +41,62 @@ func TestBodiesThatNeverCome(t *testing.T) {
 			}
 			response.Body.Close()
 		})
+	}
+}
+
+// What is answered without the body does not wait for it.
+func TestAnswersThatNeedNoBody(t *testing.T) {
+	testlab.NewLAN(t, testlab.WithoutServer())
+	d := start(t, setup{conflists: map[string]string{"lan": staticConflist}, bodyTimeout: time.Hour})
+	const body = "Content-Length: 100\r\n\r\n"
+	for head, status := range map[string]int{
+		"GET /healthz HTTP/1.1\r\nHost: localhost\r\n" + body:                                                          http.StatusOK,
+		"POST /v1/networks/lan/attach HTTP/1.1\r\nHost: localhost\r\nContent-Type: text/plain\r\n" + body:              http.StatusUnsupportedMediaType,
+		"POST /v1/networks/lan/attach HTTP/1.1\r\nHost: localhost\r\nOrigin: x\r\n" + body:                             http.StatusForbidden,
+		"OPTIONS * HTTP/1.1\r\nHost: evil.example\r\n" + body:                                                          http.StatusForbidden,
+		"POST /nowhere HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\n":                              http.StatusNotFound,
+		"GET /v1/networks/lan HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n" + body + "{\"half\":": http.StatusNotFound,
+	} {
+		c := must(net.Dial("unix", d.socket))(t)
+		defer c.Close()
+		must(fmt.Fprint(c, head))(t)
+		ok(t, c.SetReadDeadline(time.Now().Add(time.Minute))) // far below the body's
+		response := must(http.ReadResponse(bufio.NewReader(c), nil))(t)
+		response.Body.Close()
+		if response.StatusCode != status {
+			t.Errorf("%q is answered %s, want %d", head, response.Status, status)
+		}
+	}
+}
+
+// Whoever asks and asks and reads nothing is hung up on.
+func TestAnswersThatNobodyTakes(t *testing.T) {
+	testlab.NewLAN(t, testlab.WithoutServer())
+	d := start(t, setup{conflists: map[string]string{"lan": staticConflist}, bodyTimeout: 200 * time.Millisecond})
+	c := must(net.Dial("unix", d.socket))(t)
+	defer c.Close()
+	ok(t, c.SetWriteDeadline(time.Now().Add(time.Minute)))
+	request := strings.Repeat("GET /openapi.yaml HTTP/1.1\r\nHost: localhost\r\n\r\n", 1000)
+	for {
+		if _, err := fmt.Fprint(c, request); errors.Is(err, os.ErrDeadlineExceeded) {
+			t.Fatal("the daemon waits for its answers to be taken")
+		} else if err != nil {
+			return
+		}
+	}
+}
+
+// The bound of one answer does not end the next one on the same connection.
+func TestConnectionOutlivesTheBoundOfAnAnswer(t *testing.T) {
+	testlab.NewLAN(t, testlab.WithoutServer())
+	d := start(t, setup{conflists: map[string]string{"lan": staticConflist}, bodyTimeout: time.Millisecond})
+	c := must(net.Dial("unix", d.socket))(t)
+	defer c.Close()
+	answers := bufio.NewReader(c)
+	for range 20 {
+		must(fmt.Fprint(c, "GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n"))(t)
+		response := must(http.ReadResponse(answers, nil))(t)
+		must(io.Copy(io.Discard, response.Body))(t)
 	}
 }
 

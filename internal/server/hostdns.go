@@ -71,9 +71,15 @@ func readResolvConf(path string) (servers, search []string) {
 				servers = append(servers, ip.String())
 			}
 		case "domain", "search": // the last one counts
-			search = fields[1:]
+			domains := fields[1:]
 			if fields[0] == "domain" {
-				search = fields[1:2]
+				domains = fields[1:2]
+			}
+			search = nil
+			for _, domain := range domains {
+				if domain = strings.TrimSuffix(domain, "."); validHostname(domain) {
+					search = append(search, domain)
+				}
 			}
 		}
 	}

@@ -9,7 +9,7 @@ import (
 	"github.com/net-porter/net-porter/internal/api"
 )
 
-func TestWithHostDNS(t *testing.T) {
+func TestHostDNS(t *testing.T) {
 	file := func(content string) string {
 		path := filepath.Join(t.TempDir(), "resolv.conf")
 		ok(t, os.WriteFile(path, []byte(content), 0o644))
@@ -32,7 +32,7 @@ func TestWithHostDNS(t *testing.T) {
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
 			got := tt.have
-			withHostDNS(&got, tt.files)
+			hostDNS{tt.files}.fill(&got)
 			if !reflect.DeepEqual(got, tt.want) {
 				t.Errorf("got %+v, want %+v", got, tt.want)
 			}

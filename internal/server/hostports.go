@@ -35,6 +35,19 @@ func (p hostPort) inUse() error {
 	return problem
 }
 
+// publish checks the ports of an attachment and puts them into the request. Release
+// gives them back, when the attachment is recorded or has failed.
+func (s *Server) publish(q *attachment.Request, ports []api.PortMapping) (release func(), err error) {
+	mappings, err := portMappings(ports, q.UID == 0)
+	if err != nil {
+		return nil, err
+	}
+	if q.Ports, err = json.Marshal(mappings); err != nil {
+		return nil, fmt.Errorf("cannot encode port mappings: %w", err)
+	}
+	return s.hostPorts.reserve(mappings, q.Key, s.attachments.List)
+}
+
 // reserve takes the ports for an attachment until release, by when it has to be among
 // the records. Those of the same container do not stand in its way: each of its
 // interfaces gets all of its mappings.
@@ -113,9 +126,15 @@ func unheld(mappings []portMapping, uid uint32) error {
 			switch {
 			case err == nil:
 			case errors.Is(err, unix.EADDRINUSE):
-				if mine, err := held.areAll(uid, port); err != nil || !mine {
-					return errors.Join(err, port.inUse())
+				mine, err := held.areAll(uid, port)
+				if err != nil {
+					return err
 				}
+				if !mine {
+					return port.inUse()
+				}
+			case errors.Is(err, unix.EADDRNOTAVAIL) && address.IsUnspecified():
+				// A host without addresses of that family.
 			case errors.Is(err, unix.EADDRNOTAVAIL), errors.Is(err, unix.EINVAL):
 				return invalid("port_mappings", "host_ip %s is not an address of this host", address)
 			default:
@@ -146,11 +165,9 @@ func tryBind(protocol string, address netip.Addr, port int) error {
 	case string(api.Sctp):
 		number = unix.IPPROTO_SCTP
 	}
-	family, at := unix.AF_INET, unix.Sockaddr(&unix.SockaddrInet4{Port: port})
-	if address.Is6() {
-		family, at = unix.AF_INET6, &unix.SockaddrInet6{Port: port, Addr: address.As16()}
-	} else {
-		at = &unix.SockaddrInet4{Port: port, Addr: address.As4()}
+	family, at := unix.AF_INET6, unix.Sockaddr(&unix.SockaddrInet6{Port: port, Addr: address.As16()})
+	if address.Is4() {
+		family, at = unix.AF_INET, &unix.SockaddrInet4{Port: port, Addr: address.As4()}
 	}
 	fd, err := unix.Socket(family, kind|unix.SOCK_CLOEXEC, number)
 	if errors.Is(err, unix.EAFNOSUPPORT) || errors.Is(err, unix.EPROTONOSUPPORT) || errors.Is(err, unix.ESOCKTNOSUPPORT) {

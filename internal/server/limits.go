@@ -10,9 +10,10 @@ import (
 // What users may have going on at a time. A pod of a hundred containers comes one by
 // one, since podman holds its network lock; these bounds are for those who mean harm.
 const (
-	maxConnections   = 64  // of one user
-	maxInFlight      = 16  // attaches and detaches of one user
-	maxInFlightInAll = 256 // attaches and detaches of all users; each has processes of plugins
+	maxConnections      = 64   // of one user
+	maxConnectionsInAll = 4096 // of all users; each has two descriptors
+	maxInFlight         = 16   // attaches and detaches of one user
+	maxInFlightInAll    = 256  // attaches and detaches of all users; each has processes of plugins
 )
 
 // inFlight counts the requests of each user that make or remove attachments.

@@ -20,6 +20,10 @@ func TestPublishedPorts(t *testing.T) {
 	}, users: []testlab.User{alice, eve}})
 	database := must(net.Listen("tcp", "127.0.0.1:5432"))(t)
 	defer database.Close()
+	mdns := must(net.ListenPacket("udp4", "127.0.0.1:5353"))(t)
+	defer mdns.Close()
+	database6 := must(net.Listen("tcp6", "[::1]:5433"))(t)
+	defer database6.Close()
 
 	a, dir := sandboxWithDir(t, alice)
 	ns := container(t, a, dir)
@@ -37,6 +41,10 @@ func TestPublishedPorts(t *testing.T) {
 		{"root's", []api.PortMapping{{ContainerPort: 22, HostPort: 22}}, "root"},
 		{"one of the host's own", []api.PortMapping{{ContainerPort: 1, HostPort: 5432}}, "5432/tcp"},
 		{"one of the host's own, in a range", []api.PortMapping{{ContainerPort: 1, HostPort: 5430, Range: 5}}, "5432/tcp"},
+		{"one of the host's own, on another address", []api.PortMapping{{ContainerPort: 1, HostPort: 5432, HostIP: "127.0.0.1"}}, "5432/tcp"},
+		{"one of the host's own, of UDP", []api.PortMapping{{ContainerPort: 1, HostPort: 5353, Protocol: api.UDP}}, "5353/udp"},
+		{"one of the host's own, of IPv6", []api.PortMapping{{ContainerPort: 1, HostPort: 5433}}, "5433/tcp"},
+		{"one on an address that is not the host's", []api.PortMapping{{ContainerPort: 1, HostPort: 8081, HostIP: "203.0.113.9"}}, "203.0.113.9"},
 		{"another user's", []api.PortMapping{{ContainerPort: 1, HostPort: 8080}}, "8080/tcp"},
 		{"more than can be", []api.PortMapping{{ContainerPort: 1025, HostPort: 1025, Range: 64511}}, "ranges included"},
 		{"beyond the last", []api.PortMapping{{ContainerPort: 1, HostPort: 65535, Range: 2}}, "65535"},

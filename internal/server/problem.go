@@ -67,6 +67,9 @@ func problemOf(err error) *problem {
 		return &problem{code: code, detail: detail, cause: err}
 	}
 	switch {
+	// Whatever else it came to, its caller has no interest in it any more.
+	case errors.Is(err, attachment.ErrAbandoned):
+		return with(api.Timeout, "the caller hung up before the attachment was made")
 	case errors.Is(err, netns.ErrInvalidPath):
 		return with(api.InvalidRequest, err.Error())
 	case errors.Is(err, netns.ErrCallerHidden):
@@ -81,8 +84,6 @@ func problemOf(err error) *problem {
 		return with(api.Timeout, err.Error())
 	case errors.Is(err, attachment.ErrAlreadyAttached):
 		return with(api.AlreadyAttached, "the container already has this interface in this namespace: detach it first, or choose another interface name")
-	case errors.Is(err, attachment.ErrAbandoned):
-		return with(api.Timeout, "the caller hung up before the attachment was made, so it is undone")
 	}
 	return pluginProblem(err, with)
 }
@@ -107,16 +108,6 @@ func pluginProblem(err error, with func(api.ProblemCode, string) *problem) *prob
 		return with(api.CniFailed, fmt.Sprintf("the CNI plugin %s failed: %s", plugin.Plugin, plugin.Message)+ask)
 	}
 	return with(api.Internal, "something went wrong inside the daemon, and not by your fault"+ask)
-}
-
-// callersNamespaceFault tells an error of opening a namespace that is about what the
-// caller named from those of the daemon or the moment.
-func callersNamespaceFault(err error) bool {
-	switch problemOf(err).code {
-	case api.NetnsNotFound, api.NetnsNotOwned, api.InvalidRequest:
-		return true
-	}
-	return false
 }
 
 // write answers with the problem.

@@ -25,7 +25,8 @@ const (
 // else has a connection then, idle or in the middle of a request, is hung up on. It
 // closes the listener. It is to be called once.
 func (s *Server) Serve(ctx context.Context, listener *net.UnixListener, drain time.Duration) error {
-	peers := peer.NewListener(listener, peer.MaxPerUser(maxConnections), peer.OnReject(s.rejectConnection))
+	peers := peer.NewListener(listener, peer.MaxPerUser(maxConnections), peer.MaxInAll(maxConnectionsInAll),
+		peer.OnReject(s.rejectConnection))
 	h := &http.Server{
 		Handler:           s.Handler(),
 		ConnContext:       peer.ConnContext,

@@ -5,6 +5,7 @@ package server
 import (
 	"context"
 	"encoding/json"
+	"fmt"
 	"log/slog"
 	"net/http"
 	"time"
@@ -26,13 +27,18 @@ type UserNames interface {
 	UserByID(ctx context.Context, uid uint32) (nss.User, error)
 }
 
+// Namespaces opens network namespaces for callers; *netns.Opener is one.
+type Namespaces interface {
+	Open(ctx context.Context, caller netns.Caller, path string) (*netns.Namespace, error)
+}
+
 // Options are what a Server works with.
 type Options struct {
 	Resources   []policy.Resource
 	ConfigDir   string   // of conflists
 	PluginDirs  []string // of CNI plugins
 	Attachments *attachment.Manager
-	Namespaces  *netns.Opener
+	Namespaces  Namespaces
 	Users       UserNames
 	Metrics     *metrics.Metrics
 	Version     string
@@ -43,14 +49,17 @@ type Options struct {
 type Server struct {
 	catalog     catalog
 	attachments *attachment.Manager
-	namespaces  *netns.Opener
+	namespaces  Namespaces
 	users       UserNames
 	metrics     *metrics.Metrics
 	version     string
 	log         *slog.Logger
 	bodyTimeout time.Duration
 	inFlight    inFlight
-	publishing  publishing
+	work        work
+	refusals    *refusals
+	hostPorts   hostPorts
+	hostDNS     hostDNS
 }
 
 // New makes a Server.
@@ -62,7 +71,7 @@ func New(o Options) *Server {
 		},
 		attachments: o.Attachments, namespaces: o.Namespaces, users: o.Users,
 		metrics: o.Metrics, version: o.Version, log: o.Logger,
-		bodyTimeout: defaultBodyTimeout,
+		bodyTimeout: defaultBodyTimeout, refusals: newRefusals(time.Now), hostDNS: newHostDNS(),
 	}
 	for _, r := range o.Resources {
 		s.catalog.resources[r.Name] = r
@@ -75,20 +84,25 @@ var _ apiserver.ServerInterface = (*Server)(nil)
 // Handler is the whole API. Requests have to come from connections of a
 // peer.Listener, with peer.ConnContext as the server's ConnContext.
 func (s *Server) Handler() http.Handler {
-	r := chi.NewRouter()
-	r.Use(s.count, s.recoverPanics, refuseBrowsers, requireIdentity)
-	r.NotFound(func(w http.ResponseWriter, r *http.Request) {
+	router := chi.NewRouter()
+	router.Use(s.count, s.recoverPanics, refuseBrowsers, requireIdentity)
+	router.NotFound(func(w http.ResponseWriter, r *http.Request) {
 		p := newProblem(api.InvalidRequest, "there is nothing under this path; GET /openapi.yaml tells what there is")
 		p.status = http.StatusNotFound
 		p.write(w)
 	})
-	r.MethodNotAllowed(func(w http.ResponseWriter, r *http.Request) {
-		p := newProblem(api.InvalidRequest, "this path does not take "+r.Method+"; GET /openapi.yaml tells what it takes")
+	router.MethodNotAllowed(func(w http.ResponseWriter, r *http.Request) {
+		p := newProblem(api.InvalidRequest, fmt.Sprintf("this path does not take %.16q; GET /openapi.yaml tells what it takes", r.Method))
 		p.status = http.StatusMethodNotAllowed
+		for _, method := range []string{http.MethodGet, http.MethodPost} {
+			if router.Match(chi.NewRouteContext(), method, r.URL.Path) {
+				w.Header().Add("Allow", method)
+			}
+		}
 		p.write(w)
 	})
 	return apiserver.HandlerWithOptions(s, apiserver.ChiServerOptions{
-		BaseRouter: r,
+		BaseRouter: router,
 		ErrorHandlerFunc: func(w http.ResponseWriter, _ *http.Request, err error) {
 			p := newProblem(api.InvalidRequest, "the path is not well-formed")
 			p.cause = err

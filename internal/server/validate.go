@@ -181,7 +181,7 @@ func checkPorts(ports []api.PortMapping) ([]api.PortMapping, error) {
 		switch {
 		case !p.Protocol.Valid():
 			return nil, invalid("port_mappings", "protocol must be tcp, udp or sctp")
-		case p.Range > 65535 || p.ContainerPort < 1 || p.ContainerPort+last > 65535 || p.HostPort < 1 || p.HostPort+last > 65535:
+		case ports[i].Range < 0 || p.Range > 65535 || p.ContainerPort < 1 || p.ContainerPort+last > 65535 || p.HostPort < 1 || p.HostPort+last > 65535:
 			return nil, invalid("port_mappings", "ports are 1 to 65535, ranges included")
 		}
 		if p.HostIP != "" {

@@ -1,0 +1,194 @@
+package attachment
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/netip"
+
+	"github.com/net-porter/net-porter/internal/cni"
+	"github.com/net-porter/net-porter/internal/dhcp"
+	"github.com/net-porter/net-porter/internal/netns"
+)
+
+// Attach makes an attachment. On any error nothing of it is left, or, where the
+// undo itself failed, a record in state detaching is. A context that ends is a
+// caller that hung up: what was made is undone, and the error is ErrAbandoned beside
+// what it came to. Options.Timeout is not the caller's: it ends Attach with
+// cni.ErrTimeout or context.DeadlineExceeded.
+func (m *Manager) Attach(ctx context.Context, q Request) (*Record, error) {
+	release, err := m.keys.acquire(ctx, q.Key)
+	if err != nil {
+		return nil, fmt.Errorf("%w: %w", ErrAbandoned, err)
+	}
+	defer release()
+	bounded, cancel := m.bounded(ctx)
+	defer cancel()
+	record, err := m.attach(bounded, q)
+	if err != nil && ctx.Err() != nil {
+		err = errors.Join(fmt.Errorf("%w: %w", ErrAbandoned, context.Cause(ctx)), err)
+	}
+	return record, err
+}
+
+// attach is Attach with the key's lock held.
+func (m *Manager) attach(ctx context.Context, q Request) (*Record, error) {
+	nsid, _, err := m.namespaces.Assign(q.Namespace)
+	if err != nil {
+		return nil, err
+	}
+	// Users can bring that about, and then attach what nobody would find again. Root
+	// has no need to.
+	if q.UID != 0 && !netns.Lasting(nsid) {
+		return nil, ErrForeignID
+	}
+	if err := m.replace(ctx, q, nsid); err != nil {
+		return nil, err
+	}
+	leave, err := m.places.acquire(ctx, nsid)
+	if err != nil {
+		return nil, fmt.Errorf("cannot begin: other interfaces of the container take their time: %w", err)
+	}
+	defer leave()
+	r := &Record{
+		Version: recordVersion, Key: q.Key, Container: q.Container, User: q.User,
+		Resource: q.Resource, State: Pending, Created: m.now().UTC(),
+		Namespace: q.Namespace.ID(), NSID: nsid, Config: q.Network.Bytes(), Args: q.Args, Ports: q.Ports,
+		serial: m.nextSerial(),
+	}
+	if r.Before, err = m.linksBefore(r); err != nil {
+		return nil, err
+	}
+	if err := m.put(r); err != nil {
+		return nil, err
+	}
+	result, err := m.add(ctx, r, q)
+	if err == nil {
+		r, err = m.complete(ctx, r, result)
+	}
+	if err != nil {
+		undo, cancel := m.bounded(context.WithoutCancel(ctx))
+		defer cancel()
+		if undoErr := m.removeLocked(undo, r, q.Namespace); undoErr != nil {
+			m.log.Error("cannot undo a failed attach; it is tried again later", "attachment", r.Key.String(), "error", undoErr)
+		}
+		return nil, err
+	}
+	return r, nil
+}
+
+// replace removes what the key had before: a container that died without a teardown
+// starts again.
+func (m *Manager) replace(ctx context.Context, q Request, nsid int32) error {
+	old, ok := m.Get(q.Key)
+	if !ok {
+		return nil
+	}
+	if old.State == Attached && old.Namespace == q.Namespace.ID() && old.NSID == nsid {
+		there, err := m.isThere(old)
+		if err != nil {
+			return err
+		}
+		if there {
+			return ErrAlreadyAttached
+		}
+	}
+	// A caller who hangs up does not stop it half-way, but time does.
+	removal := context.WithoutCancel(ctx)
+	if deadline, ok := ctx.Deadline(); ok {
+		var cancel context.CancelFunc
+		removal, cancel = context.WithDeadline(removal, deadline)
+		defer cancel()
+	}
+	if err := m.remove(removal, old, q.Namespace); err != nil {
+		return fmt.Errorf("cannot remove what the container had before: %w", err)
+	}
+	return nil
+}
+
+// bounded gives work the time that one Attach has.
+func (m *Manager) bounded(ctx context.Context) (context.Context, context.CancelFunc) {
+	if m.timeout <= 0 {
+		return context.WithCancel(ctx)
+	}
+	return context.WithTimeout(ctx, m.timeout)
+}
+
+// add runs CNI ADD. Addresses that are wanted again may have gone to somebody else
+// meanwhile, which is no reason to go without any; that time ran out is.
+func (m *Manager) add(ctx context.Context, r *Record, q Request) (*Result, error) {
+	result, err := m.addWanting(ctx, r, q, q.Wanted)
+	if err == nil || len(q.Wanted) == 0 || ctx.Err() != nil || outOfTime(err) {
+		return result, err
+	}
+	if delErr := errors.Join(m.del(ctx, r, q.Namespace), m.removeLinks(r)); delErr != nil {
+		return nil, errors.Join(err, delErr)
+	}
+	return m.addWanting(ctx, r, q, nil)
+}
+
+func outOfTime(err error) bool {
+	for _, cause := range []error{cni.ErrTimeout, context.DeadlineExceeded, context.Canceled, dhcp.ErrNoOffer} {
+		if errors.Is(err, cause) {
+			return true
+		}
+	}
+	return false
+}
+
+// addWanting runs CNI ADD with the lease service waiting for its call.
+func (m *Manager) addWanting(ctx context.Context, r *Record, q Request, wanted []netip.Addr) (*Result, error) {
+	expectation, err := m.expect(r, q.Namespace, wanted)
+	if err != nil {
+		return nil, err
+	}
+	defer expectation.Done()
+	network := q.Network.WithAddressHints(wanted).WithDHCPSocket(m.socket)
+	res, err := m.runner.Add(ctx, network, r.invocation(q.Namespace))
+	if err != nil {
+		// The plugin passes on a text; the service knows what it was.
+		return nil, errors.Join(err, expectation.Err())
+	}
+	// The path of a descriptor of ours means nothing, or another thing, once it is closed.
+	for _, link := range res.Interfaces {
+		if link.Sandbox != "" {
+			link.Sandbox = r.Namespace.String()
+		}
+	}
+	result := &Result{CNI: res}
+	if lease, ok := m.leases.Lease(r.CNIContainerID(), r.Interface); ok {
+		result.Lease = &lease
+	}
+	return result, nil
+}
+
+// complete records what ADD made. Without success it returns the record as it was.
+func (m *Manager) complete(ctx context.Context, r *Record, result *Result) (*Record, error) {
+	if ctx.Err() != nil {
+		return r, context.Cause(ctx)
+	}
+	done := *r
+	done.State, done.Result = Attached, result
+	var err error
+	if done.Link, err = m.newLink(r, result); err != nil {
+		return r, err
+	}
+	if err := m.put(&done); err != nil {
+		return r, err
+	}
+	return &done, nil
+}
+
+func (m *Manager) expect(r *Record, ns *netns.Namespace, wanted []netip.Addr) (*dhcp.Expectation, error) {
+	a := dhcp.Attachment{ID: r.CNIContainerID(), Interface: r.Interface}
+	if ns != nil {
+		a.Namespace = ns
+	}
+	for _, ip := range wanted {
+		if ip.Is4() {
+			a.RequestedIP = ip
+			break
+		}
+	}
+	return m.leases.Expect(a)
+}

@@ -1,0 +1,108 @@
+package attachment
+
+import (
+	"errors"
+	"fmt"
+	"slices"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/net-porter/net-porter/internal/netns"
+)
+
+// All of these want the lock of the record's namespace to be held, but for isThere:
+// no other attachment's link is in the making there.
+
+// isThere says whether the attachment's link is in its namespace, by whatever name.
+func (m *Manager) isThere(r *Record) (bool, error) {
+	links, err := m.namespaces.Links(r.NSID, func(l netns.Link) bool {
+		return l.Index == r.Link || r.Link == 0 && l.Name == r.Interface
+	})
+	return len(links) > 0, err
+}
+
+// linksBefore returns the indexes of the links that must not be taken for the
+// attachment's later on.
+func (m *Manager) linksBefore(r *Record) ([]int, error) {
+	links, err := m.namespaces.Links(r.NSID, func(l netns.Link) bool { return l.OnHost || l.Name == r.Interface })
+	if err != nil {
+		return nil, err
+	}
+	var before []int
+	for _, l := range links {
+		before = append(before, l.Index)
+	}
+	return before, nil
+}
+
+// newLink finds the link that ADD has made, and makes sure that it is the one: the
+// plugins work by names, which the namespace's user may change between any two of
+// their steps. It is 0 if the plugins have made none.
+func (m *Manager) newLink(r *Record, result *Result) (index int, err error) {
+	isOthers := m.others(r)
+	links, err := m.namespaces.Links(r.NSID, func(l netns.Link) bool {
+		return l.Name == r.Interface || l.OnHost && !isOthers(l.Index)
+	})
+	if err != nil {
+		return 0, err
+	}
+	made := 0 // on the host's links
+	for _, l := range links {
+		switch {
+		case l.Name == r.Interface && isOthers(l.Index):
+			return 0, fmt.Errorf("%w: %s is another interface of the container", ErrInterfered, l.Name)
+		case l.Name == r.Interface:
+			index = l.Index
+		}
+		if l.OnHost && !isOthers(l.Index) {
+			made++
+			if l.Name != r.Interface {
+				return 0, fmt.Errorf("%w: there is also %q", ErrInterfered, l.Name)
+			}
+		}
+	}
+	if index == 0 && len((&Record{Key: r.Key, Result: result}).MACs()) > 0 {
+		return 0, fmt.Errorf("%w: there is no %s", ErrInterfered, r.Interface)
+	}
+	return index, nil
+}
+
+// removeLinks removes what is left of the attachment's links in its namespace.
+func (m *Manager) removeLinks(r *Record) error {
+	isOthers := m.others(r)
+	remove := func(index int) error {
+		// A link that cannot be removed is hardware, which the kernel gives back to the
+		// host when the namespace dies.
+		if err := m.namespaces.DeleteLink(r.NSID, index); err != nil && !errors.Is(err, unix.EOPNOTSUPP) {
+			return fmt.Errorf("cannot remove the interface from its namespace: %w", err)
+		}
+		return nil
+	}
+	if r.Link != 0 {
+		return remove(r.Link)
+	}
+	links, err := m.namespaces.Links(r.NSID, func(l netns.Link) bool {
+		// Once attached without a link, a later one is not its own.
+		return !isOthers(l.Index) && (l.Name == r.Interface || l.OnHost && r.Result == nil)
+	})
+	if err != nil {
+		return err
+	}
+	var errs []error
+	for _, l := range links {
+		errs = append(errs, remove(l.Index))
+	}
+	return errors.Join(errs...)
+}
+
+// others returns what tells the links that were there before the attachment or are
+// another's. What another has that was never attached is to be removed anyway.
+func (m *Manager) others(r *Record) func(index int) bool {
+	taken := slices.Clone(r.Before)
+	for _, other := range m.List() {
+		if other.Key != r.Key && other.NSID == r.NSID && other.Namespace.BootID == r.Namespace.BootID && other.Link != 0 {
+			taken = append(taken, other.Link)
+		}
+	}
+	return func(index int) bool { return slices.Contains(taken, index) }
+}

@@ -1,0 +1,107 @@
+package attachment
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"github.com/net-porter/net-porter/internal/cni"
+	"github.com/net-porter/net-porter/internal/netns"
+)
+
+// Detach removes an attachment by its record; that there is none is no error.
+// Presented is the namespace that the caller showed and proved, or nil. The work
+// is finished even if the caller hangs up.
+func (m *Manager) Detach(ctx context.Context, k Key, presented *netns.Namespace) error {
+	ctx = context.WithoutCancel(ctx)
+	release, err := m.keys.acquire(ctx, k)
+	if err != nil {
+		return err
+	}
+	defer release()
+	r, ok := m.Get(k)
+	if !ok {
+		return nil
+	}
+	return m.remove(ctx, r, presented)
+}
+
+// remove undoes what a record stands for and forgets it. The caller holds the key's
+// lock, and no namespace's.
+func (m *Manager) remove(ctx context.Context, r *Record, presented *netns.Namespace) error {
+	leave, err := m.places.acquire(ctx, r.NSID)
+	if err != nil {
+		return fmt.Errorf("other interfaces of the container take their time: %w", err)
+	}
+	defer leave()
+	return m.removeLocked(ctx, r, presented)
+}
+
+// removeLocked is remove with the lock of the record's namespace held, too.
+func (m *Manager) removeLocked(ctx context.Context, r *Record, presented *netns.Namespace) error {
+	going := *r
+	going.State = Detaching
+	if err := m.put(&going); err != nil {
+		// What is owed is in the journal in any state: go on.
+		m.log.Error("cannot mark an attachment as detaching", "attachment", r.Key.String(), "error", err)
+	}
+	if err := m.undo(ctx, r, presented); err != nil {
+		return err
+	}
+	if err := m.journal.Remove(r.Key); err != nil {
+		return err
+	}
+	m.mu.Lock()
+	delete(m.records, r.Key)
+	m.mu.Unlock()
+	m.replays.remember(r, m.now())
+	return nil
+}
+
+// undo runs CNI DEL and sees to it that the link is gone.
+func (m *Manager) undo(ctx context.Context, r *Record, presented *netns.Namespace) error {
+	if ns := m.recorded(r, presented); ns != nil {
+		// DEL first, which may have something to say on the link. If it fails, the
+		// link goes all the same.
+		return errors.Join(m.del(ctx, r, ns), m.removeLinks(r))
+	}
+	// Without the namespace CNI gives the address back and leaves the link, which in a
+	// namespace that lives on would go on using it.
+	if r.Namespace.BootID == m.boot && netns.Lasting(r.NSID) {
+		if err := m.removeLinks(r); err != nil {
+			return err
+		}
+	}
+	return m.del(ctx, r, nil)
+}
+
+// recorded returns the namespace that a caller showed if it is the one of the record,
+// nil if it is somebody else's, or the next one of this container.
+func (m *Manager) recorded(r *Record, presented *netns.Namespace) *netns.Namespace {
+	if presented == nil || presented.ID() != r.Namespace {
+		return nil
+	}
+	// The kernel uses the numbers of ID again once a namespace is gone.
+	if id, _, err := m.namespaces.Assign(presented); err != nil || id != r.NSID {
+		return nil
+	}
+	return presented
+}
+
+// del runs CNI DEL with the lease service waiting for its call.
+func (m *Manager) del(ctx context.Context, r *Record, ns *netns.Namespace) error {
+	network, err := cni.Parse(r.Resource, r.Config)
+	if err != nil {
+		return fmt.Errorf("cannot use the recorded configuration: %w", err)
+	}
+	expectation, err := m.expect(r, ns, nil)
+	if err != nil {
+		return err
+	}
+	defer expectation.Done()
+	if err := m.runner.Del(ctx, network.WithDHCPSocket(m.socket), r.invocation(ns)); err != nil {
+		return err
+	}
+	// A chain that failed before its IPAM part was reached has left a lease behind.
+	return m.leases.Forget(r.CNIContainerID(), r.Interface)
+}
