@@ -56,7 +56,7 @@ func (m *Manager) attach(ctx context.Context, q Request) (*Record, error) {
 		Namespace: q.Namespace.ID(), NSID: nsid, Config: q.Network.Bytes(), Args: q.Args, Ports: q.Ports,
 		serial: m.nextSerial(),
 	}
-	if r.Before, err = m.linksBefore(r); err != nil {
+	if r.Before, err = m.linksBefore(r, q.Namespace); err != nil {
 		return nil, err
 	}
 	if err := m.put(r); err != nil {
@@ -64,7 +64,7 @@ func (m *Manager) attach(ctx context.Context, q Request) (*Record, error) {
 	}
 	result, err := m.add(ctx, r, q)
 	if err == nil {
-		r, err = m.complete(ctx, r, result)
+		r, err = m.complete(ctx, r, q.Namespace, result)
 	}
 	if err != nil {
 		undo, cancel := m.bounded(context.WithoutCancel(ctx))
@@ -85,7 +85,7 @@ func (m *Manager) replace(ctx context.Context, q Request, nsid int32) error {
 		return nil
 	}
 	if old.State == Attached && old.Namespace == q.Namespace.ID() && old.NSID == nsid {
-		there, err := m.isThere(old)
+		there, err := m.isThere(old, q.Namespace)
 		if err != nil {
 			return err
 		}
@@ -121,7 +121,7 @@ func (m *Manager) add(ctx context.Context, r *Record, q Request) (*Result, error
 	if err == nil || len(q.Wanted) == 0 || ctx.Err() != nil || outOfTime(err) {
 		return result, err
 	}
-	if delErr := errors.Join(m.del(ctx, r, q.Namespace), m.removeLinks(r)); delErr != nil {
+	if delErr := errors.Join(m.del(ctx, r, q.Namespace), m.removeLinks(r, q.Namespace)); delErr != nil {
 		return nil, errors.Join(err, delErr)
 	}
 	return m.addWanting(ctx, r, q, nil)
@@ -163,14 +163,14 @@ func (m *Manager) addWanting(ctx context.Context, r *Record, q Request, wanted [
 }
 
 // complete records what ADD made. Without success it returns the record as it was.
-func (m *Manager) complete(ctx context.Context, r *Record, result *Result) (*Record, error) {
+func (m *Manager) complete(ctx context.Context, r *Record, ns *netns.Namespace, result *Result) (*Record, error) {
 	if ctx.Err() != nil {
 		return r, context.Cause(ctx)
 	}
 	done := *r
 	done.State, done.Result = Attached, result
 	var err error
-	if done.Link, err = m.newLink(r, result); err != nil {
+	if done.Link, err = m.newLink(r, ns, result); err != nil {
 		return r, err
 	}
 	if err := m.put(&done); err != nil {

@@ -15,7 +15,8 @@
 //	attached  --its namespace dies--> detaching
 //
 // A daemon that starts again finishes what it finds: pending and detaching are
-// undone, attached stays if its namespace still lives.
+// undone as far as that can be done without the namespace, attached stays if its
+// namespace still lives.
 //
 // The namespace is its user's, who may rename, move and remove the links in it at
 // any moment, also while a plugin makes one. So CNI DEL, which goes by the name, is
@@ -23,6 +24,9 @@
 // because ADD failed or its outcome was not what ADD says, every link goes that hangs
 // on one of the host's, was not there before and is no other attachment's. Work on
 // one namespace is done one after the other, so that it is known whose a link is.
+// Without a descriptor of the namespace its user can hide links from the kernel's
+// list. So an attach that was cut short by the daemon's own end keeps its record, and
+// its address, until its namespace dies or is shown again.
 // What this cannot reach is a link that the user has moved to another namespace: it
 // is gone from where it was, as one that they have removed, and lives until that
 // namespace dies. To hold such a link, something on the parent has to look at what
@@ -119,6 +123,10 @@ type Record struct {
 	// Link is the interface's index in the namespace, once attached; 0 if the plugins
 	// have made none.
 	Link int `json:"link,omitempty"`
+
+	// Cleared: an attach that failed was undone in its namespace, where no link of its
+	// own is left; what remains is owed by the plugins.
+	Cleared bool `json:"cleared,omitempty"`
 
 	serial uint64 // grows with each record of this daemon's; 0 in those of an earlier one
 }

@@ -14,17 +14,19 @@ import (
 // no other attachment's link is in the making there.
 
 // isThere says whether the attachment's link is in its namespace, by whatever name.
-func (m *Manager) isThere(r *Record) (bool, error) {
-	links, err := m.namespaces.Links(r.NSID, func(l netns.Link) bool {
-		return l.Index == r.Link || r.Link == 0 && l.Name == r.Interface
-	})
+func (m *Manager) isThere(r *Record, ns *netns.Namespace) (bool, error) {
+	if r.Link != 0 {
+		_, there, err := m.namespaces.Link(r.NSID, r.Link)
+		return there, err
+	}
+	links, err := m.namespaces.Links(ns, r.NSID, func(l netns.Link) bool { return l.Name == r.Interface })
 	return len(links) > 0, err
 }
 
 // linksBefore returns the indexes of the links that must not be taken for the
 // attachment's later on.
-func (m *Manager) linksBefore(r *Record) ([]int, error) {
-	links, err := m.namespaces.Links(r.NSID, func(l netns.Link) bool { return l.OnHost || l.Name == r.Interface })
+func (m *Manager) linksBefore(r *Record, ns *netns.Namespace) ([]int, error) {
+	links, err := m.namespaces.Links(ns, r.NSID, func(l netns.Link) bool { return l.OnHost || l.Name == r.Interface })
 	if err != nil {
 		return nil, err
 	}
@@ -38,9 +40,9 @@ func (m *Manager) linksBefore(r *Record) ([]int, error) {
 // newLink finds the link that ADD has made, and makes sure that it is the one: the
 // plugins work by names, which the namespace's user may change between any two of
 // their steps. It is 0 if the plugins have made none.
-func (m *Manager) newLink(r *Record, result *Result) (index int, err error) {
+func (m *Manager) newLink(r *Record, ns *netns.Namespace, result *Result) (index int, err error) {
 	isOthers := m.others(r)
-	links, err := m.namespaces.Links(r.NSID, func(l netns.Link) bool {
+	links, err := m.namespaces.Links(ns, r.NSID, func(l netns.Link) bool {
 		return l.Name == r.Interface || l.OnHost && !isOthers(l.Index)
 	})
 	if err != nil {
@@ -67,8 +69,9 @@ func (m *Manager) newLink(r *Record, result *Result) (index int, err error) {
 	return index, nil
 }
 
-// removeLinks removes what is left of the attachment's links in its namespace.
-func (m *Manager) removeLinks(r *Record) error {
+// removeLinks removes what is left of the attachment's links in its namespace. Without
+// the namespace it reaches the recorded link, and of others what the user lets it see.
+func (m *Manager) removeLinks(r *Record, ns *netns.Namespace) error {
 	isOthers := m.others(r)
 	remove := func(index int) error {
 		// A link that cannot be removed is hardware, which the kernel gives back to the
@@ -81,10 +84,19 @@ func (m *Manager) removeLinks(r *Record) error {
 	if r.Link != 0 {
 		return remove(r.Link)
 	}
-	links, err := m.namespaces.Links(r.NSID, func(l netns.Link) bool {
+	isOwn := func(l netns.Link) bool {
 		// Once attached without a link, a later one is not its own.
 		return !isOthers(l.Index) && (l.Name == r.Interface || l.OnHost && r.Result == nil)
-	})
+	}
+	var (
+		links []netns.Link
+		err   error
+	)
+	if ns != nil {
+		links, err = m.namespaces.Links(ns, r.NSID, isOwn)
+	} else {
+		links, err = m.namespaces.VisibleLinks(r.NSID, isOwn)
+	}
 	if err != nil {
 		return err
 	}

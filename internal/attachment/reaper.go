@@ -2,6 +2,7 @@ package attachment
 
 import (
 	"context"
+	"errors"
 	"slices"
 	"sync"
 	"time"
@@ -15,7 +16,9 @@ import (
 type Namespaces interface {
 	Assign(*netns.Namespace) (id int32, fresh bool, err error)
 	Alive() (map[int32]struct{}, error)
-	Links(id int32, keep func(netns.Link) bool) ([]netns.Link, error)
+	Links(ns *netns.Namespace, id int32, keep func(netns.Link) bool) ([]netns.Link, error)
+	VisibleLinks(id int32, keep func(netns.Link) bool) ([]netns.Link, error)
+	Link(id int32, index int) (netns.Link, bool, error)
 	DeleteLink(id int32, index int) error
 	Watch(ctx context.Context, dead func(id int32), lost func()) error
 }
@@ -75,14 +78,12 @@ func (m *Manager) died(r *Record, ids map[int32]uint64) bool {
 	if netns.Lasting(r.NSID) || r.Link == 0 {
 		return true
 	}
-	macs := r.MACs()
-	links, err := m.namespaces.Links(r.NSID, func(l netns.Link) bool {
-		return l.Index == r.Link && slices.Contains(macs, l.MAC.String())
-	})
+	l, there, err := m.namespaces.Link(r.NSID, r.Link)
 	if err != nil {
 		m.log.Error("cannot tell whether an attachment's namespace is gone", "attachment", r.Key.String(), "error", err)
+		return false
 	}
-	return err == nil && len(links) == 0
+	return !there || !slices.Contains(r.MACs(), l.MAC.String())
 }
 
 // recover undoes what an earlier run had begun and not finished.
@@ -102,7 +103,8 @@ func (m *Manager) sweep(ctx context.Context) {
 	due := map[*Record]bool{}
 	for _, r := range records {
 		_, lives := alive[r.NSID]
-		due[r] = r.State == Detaching || r.Namespace.BootID != m.boot || !lives
+		waits := lives && r.Result == nil && !r.Cleared && netns.Lasting(r.NSID) // nothing new can be done
+		due[r] = r.State == Detaching && !waits || r.Namespace.BootID != m.boot || !lives
 	}
 	m.reap(ctx, func(r *Record) bool { return due[r] })
 }
@@ -133,7 +135,11 @@ func (m *Manager) release(ctx context.Context, seen *Record) {
 		return
 	}
 	log := m.log.With("attachment", seen.Key.String(), "resource", seen.Resource, "state", seen.State)
-	if err := m.remove(ctx, seen, nil); err != nil {
+	switch err := m.remove(ctx, seen, nil); {
+	case errors.Is(err, errUnfinished):
+		log.Warn("an attachment that was not finished is kept for now", "error", err)
+		return
+	case err != nil:
 		log.Error("cannot release an attachment that is over; it is tried again", "error", err)
 		return
 	}

@@ -45,7 +45,7 @@ func (m *Manager) removeLocked(ctx context.Context, r *Record, presented *netns.
 		// What is owed is in the journal in any state: go on.
 		m.log.Error("cannot mark an attachment as detaching", "attachment", r.Key.String(), "error", err)
 	}
-	if err := m.undo(ctx, r, presented); err != nil {
+	if err := m.undo(ctx, &going, presented); err != nil {
 		return err
 	}
 	if err := m.journal.Remove(r.Key); err != nil {
@@ -58,21 +58,49 @@ func (m *Manager) removeLocked(ctx context.Context, r *Record, presented *netns.
 	return nil
 }
 
-// undo runs CNI DEL and sees to it that the link is gone.
-func (m *Manager) undo(ctx context.Context, r *Record, presented *netns.Namespace) error {
-	if ns := m.recorded(r, presented); ns != nil {
+// errUnfinished says that a record waits for its namespace to die or to be shown.
+var errUnfinished = errors.New("the attach was cut short, and the user of its namespace may have hidden what is left of it: " +
+	"it is released when the namespace is gone or something is attached there under the same name")
+
+// undo runs CNI DEL and sees to it that the link is gone. going is in state detaching.
+func (m *Manager) undo(ctx context.Context, going *Record, presented *netns.Namespace) error {
+	if ns := m.recorded(going, presented); ns != nil {
 		// DEL first, which may have something to say on the link. If it fails, the
 		// link goes all the same.
-		return errors.Join(m.del(ctx, r, ns), m.removeLinks(r))
+		delErr, linksErr := m.del(ctx, going, ns), m.removeLinks(going, ns)
+		if delErr != nil && linksErr == nil && going.Result == nil {
+			cleared := *going
+			cleared.Cleared = true
+			linksErr = m.put(&cleared)
+		}
+		return errors.Join(delErr, linksErr)
 	}
 	// Without the namespace CNI gives the address back and leaves the link, which in a
 	// namespace that lives on would go on using it.
-	if r.Namespace.BootID == m.boot && netns.Lasting(r.NSID) {
-		if err := m.removeLinks(r); err != nil {
+	lives, err := m.lives(going)
+	if err != nil {
+		return err
+	}
+	if lives && !going.Cleared {
+		if err := m.removeLinks(going, nil); err != nil {
 			return err
 		}
+		if going.Result == nil {
+			return errUnfinished
+		}
 	}
-	return m.del(ctx, r, nil)
+	return m.del(ctx, going, nil)
+}
+
+// lives says whether a record's namespace is known to be there. It is not of one
+// whose id may be another's by now, which only root's are.
+func (m *Manager) lives(r *Record) (bool, error) {
+	if r.Namespace.BootID != m.boot || !netns.Lasting(r.NSID) {
+		return false, nil
+	}
+	alive, err := m.namespaces.Alive()
+	_, lives := alive[r.NSID]
+	return lives, err
 }
 
 // recorded returns the namespace that a caller showed if it is the one of the record,

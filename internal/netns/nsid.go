@@ -35,7 +35,7 @@ const (
 // the kernel's lock of all links or for a user's many links, has one of its own, or
 // each attach, which needs an id, would wait, too.
 type Registry struct {
-	ids, dumps, deletions *nl.SocketHandle
+	ids, lists, deletions *nl.SocketHandle
 
 	ownID int32 // the daemon's own namespace's; it has no other until it is gone
 	given atomic.Uint32
@@ -57,7 +57,7 @@ func NewRegistry() (*Registry, error) {
 	if r.events, err = subscribe(); err != nil {
 		return nil, err
 	}
-	for _, handle := range []**nl.SocketHandle{&r.ids, &r.dumps, &r.deletions} {
+	for _, handle := range []**nl.SocketHandle{&r.ids, &r.lists, &r.deletions} {
 		socket, err := nl.GetNetlinkSocketAt(vnetns.None(), vnetns.None(), unix.NETLINK_ROUTE)
 		if err != nil {
 			r.Close()
@@ -65,7 +65,7 @@ func NewRegistry() (*Registry, error) {
 		}
 		// The kernel's own words in errors; not in those of lists, which the netlink
 		// package misreads and panics.
-		_ = socket.SetExtAck(handle != &r.dumps)
+		_ = socket.SetExtAck(handle != &r.lists)
 		*handle = &nl.SocketHandle{Socket: socket}
 	}
 	own, err := os.Open("/proc/thread-self/ns/net")
@@ -84,7 +84,7 @@ func NewRegistry() (*Registry, error) {
 // Close ends a running Watch with an error, and nothing else: the ids stay. Every
 // other method fails afterwards.
 func (r *Registry) Close() error {
-	for _, handle := range []*nl.SocketHandle{r.ids, r.dumps, r.deletions} {
+	for _, handle := range []*nl.SocketHandle{r.ids, r.lists, r.deletions} {
 		if handle != nil {
 			handle.Socket.Lock() // a request of another goroutine gets its answer
 			handle.Socket.Close()
@@ -146,26 +146,20 @@ func Lasting(id int32) bool { return id >= firstID }
 // Alive returns the ids that are given now, also by others than the daemon. A
 // namespace whose death is yet to be told may still be among them.
 func (r *Registry) Alive() (map[int32]struct{}, error) {
-	var (
-		replies [][]byte
-		err     error
-	)
-	for range dumpTries {
-		req := newRequest(r.dumps, unix.RTM_GETNSID, unix.NLM_F_DUMP)
+	var alive map[int32]struct{}
+	err := list(func() *nl.NetlinkRequest {
+		alive = map[int32]struct{}{}
+		req := newRequest(r.lists, unix.RTM_GETNSID, unix.NLM_F_DUMP)
 		req.AddData(nl.NewRtGenMsg())
-		replies, err = req.Execute(unix.NETLINK_ROUTE, unix.RTM_NEWNSID)
-		if !errors.Is(err, nl.ErrDumpInterrupted) { // NLM_F_DUMP_INTR, netlink(7)
-			break
-		}
-	}
-	if err != nil {
-		return nil, fmt.Errorf("cannot list the ids of network namespaces: %w", err)
-	}
-	alive := make(map[int32]struct{}, len(replies))
-	for _, body := range replies {
+		return req
+	}, unix.RTM_NEWNSID, func(body []byte) error {
 		if id, ok := nsidOf(body); ok {
 			alive[id] = struct{}{}
 		}
+		return nil
+	})
+	if err != nil {
+		return nil, fmt.Errorf("cannot list the ids of network namespaces: %w", err)
 	}
 	return alive, nil
 }

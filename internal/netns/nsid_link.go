@@ -29,48 +29,94 @@ type Link struct {
 	OnHost bool
 }
 
-// Links returns the links for which keep is true of the namespace that has an id,
-// without a descriptor of it: IFLA_TARGET_NETNSID of RTM_GETLINK, Linux 4.17. That
-// there is no such namespace is no error. keep must not call the Registry.
-//
-// It fails if the links change all the while, and if one's description is too large
-// for the kernel to tell, either of which the namespace's user can bring about.
+// maxLinks bounds what a namespace's user makes Links look at.
+const maxLinks = 4096
+
+// Links returns the links of a namespace for which keep is true. None that is there
+// from the beginning to the end is left out, whatever the namespace's user does: then
+// it fails, e.g. if links come and go all the while, or with more than 4096. id is
+// what Assign has returned for the namespace. keep must not call the Registry.
 //
 // Where a link hangs on one of a third namespace, the kernel may give that one an id
 // of its own choice on the way: see Lasting.
-func (r *Registry) Links(id int32, keep func(Link) bool) ([]Link, error) {
+func (r *Registry) Links(ns *Namespace, id int32, keep func(Link) bool) ([]Link, error) {
+	indexes, err := indexesIn(ns)
+	if err != nil {
+		return nil, fmt.Errorf("cannot list the links of network namespace %s: %w", ns.ID(), err)
+	}
+	var links []Link
+	for _, index := range indexes {
+		switch l, ok, err := r.Link(id, index); {
+		case err != nil:
+			return nil, err
+		case ok && keep(l):
+			links = append(links, l)
+		}
+	}
+	return links, nil
+}
+
+// VisibleLinks is Links without the namespace, by its id alone: IFLA_TARGET_NETNSID of
+// RTM_GETLINK, Linux 4.17. That there is no such namespace is no error. The namespace's
+// user can hide links from it: where one has so many names (ip-link(8), altname) that
+// its description does not fit, the kernel ends the list before it, without a word.
+func (r *Registry) VisibleLinks(id int32, keep func(Link) bool) ([]Link, error) {
 	if err := r.checkForeign(id); err != nil {
 		return nil, fmt.Errorf("cannot list the links of the network namespace with id %d: %w", id, err)
 	}
-	var (
-		links []Link
-		err   error
-	)
-	for range dumpTries {
+	var links []Link
+	err := list(func() *nl.NetlinkRequest {
 		links = nil
-		req := newRequest(r.dumps, unix.RTM_GETLINK, unix.NLM_F_DUMP)
-		req.AddData(nl.NewIfInfomsg(unix.AF_UNSPEC))
-		req.AddData(nl.NewRtAttr(unix.IFLA_TARGET_NETNSID, nl.Uint32Attr(uint32(id))))
-		req.AddData(nl.NewRtAttr(unix.IFLA_EXT_MASK, nl.Uint32Attr(skipStats)))
-		var parseErr error
-		err = req.ExecuteIter(unix.NETLINK_ROUTE, unix.RTM_NEWLINK, func(body []byte) bool {
-			var l Link
-			if l, parseErr = r.parseLink(body); parseErr == nil && keep(l) {
-				links = append(links, l)
-			}
-			return parseErr == nil
-		})
-		if err == nil {
-			err = parseErr
+		return r.linkRequest(id, 0, unix.NLM_F_DUMP)
+	}, unix.RTM_NEWLINK, func(body []byte) error {
+		l, err := r.parseLink(body)
+		if err == nil && keep(l) {
+			links = append(links, l)
 		}
-		if !errors.Is(err, nl.ErrDumpInterrupted) {
-			break
-		}
-	}
+		return err
+	})
 	if err != nil && !r.isGone(id, err) {
 		return nil, fmt.Errorf("cannot list the links of the network namespace with id %d: %w", id, err)
 	}
 	return links, nil
+}
+
+// Link returns one link, and whether there is such a one, and such a namespace.
+func (r *Registry) Link(id int32, index int) (Link, bool, error) {
+	err := r.checkForeign(id)
+	if err == nil {
+		err = checkIndex(index)
+	}
+	var replies [][]byte
+	if err == nil {
+		replies, err = r.linkRequest(id, index, 0).Execute(unix.NETLINK_ROUTE, unix.RTM_NEWLINK)
+	}
+	if errors.Is(err, unix.ENODEV) || r.isGone(id, err) {
+		return Link{}, false, nil
+	}
+	var l Link
+	if err == nil {
+		if len(replies) != 1 {
+			err = errors.New("the kernel's answer has none")
+		} else {
+			l, err = r.parseLink(replies[0])
+		}
+	}
+	if err != nil {
+		return Link{}, false, fmt.Errorf("cannot examine link %d of the network namespace with id %d: %w", index, id, err)
+	}
+	return l, true, nil
+}
+
+// linkRequest asks for the link with an index, or for all.
+func (r *Registry) linkRequest(id int32, index, flags int) *nl.NetlinkRequest {
+	req := newRequest(r.lists, unix.RTM_GETLINK, flags)
+	header := nl.NewIfInfomsg(unix.AF_UNSPEC)
+	header.Index = int32(index)
+	req.AddData(header)
+	req.AddData(nl.NewRtAttr(unix.IFLA_TARGET_NETNSID, nl.Uint32Attr(uint32(id))))
+	req.AddData(nl.NewRtAttr(unix.IFLA_EXT_MASK, nl.Uint32Attr(skipStats)))
+	return req
 }
 
 // DeleteLink removes a link from the namespace that has an id, without a descriptor
@@ -91,8 +137,8 @@ func (r *Registry) deleteLink(id int32, index int) error {
 	if err := r.checkForeign(id); err != nil {
 		return err
 	}
-	if index <= 0 || int64(index) > 1<<31-1 { // 0 asks the kernel to go by other attributes
-		return errors.New("it is not the index of a link")
+	if err := checkIndex(index); err != nil {
+		return err
 	}
 	req := newRequest(r.deletions, unix.RTM_DELLINK, unix.NLM_F_ACK)
 	header := nl.NewIfInfomsg(unix.AF_UNSPEC)
@@ -117,6 +163,13 @@ func (r *Registry) checkForeign(id int32) error {
 	return nil
 }
 
+func checkIndex(index int) error {
+	if index <= 0 || int64(index) > 1<<31-1 { // 0 asks the kernel to go by other attributes
+		return errors.New("it is not the index of a link")
+	}
+	return nil
+}
+
 // isGone says whether a request failed because the id is nobody's: the kernel then
 // answers EINVAL, among other things.
 func (r *Registry) isGone(id int32, err error) bool {
@@ -130,7 +183,7 @@ func (r *Registry) isGone(id int32, err error) bool {
 // parseLink reads the body of an RTM_NEWLINK message: struct ifinfomsg and attributes.
 func (r *Registry) parseLink(body []byte) (Link, error) {
 	if len(body) < unix.SizeofIfInfomsg {
-		return Link{}, errors.New("the kernel's answer is cut")
+		return Link{}, errCut
 	}
 	attributes, err := nl.ParseRouteAttr(body[unix.SizeofIfInfomsg:])
 	if err != nil {

@@ -35,7 +35,7 @@ func hostLink(t *testing.T, name, peer string) {
 // linkNamed is the index of a link in the namespace with an id, 0 without any.
 func linkNamed(t *testing.T, r *Registry, id int32, name string) int {
 	t.Helper()
-	links, err := r.Links(id, func(l Link) bool { return l.Name == name })
+	links, err := r.VisibleLinks(id, func(l Link) bool { return l.Name == name })
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -100,78 +100,6 @@ func TestDeleteLink(t *testing.T) {
 	}
 }
 
-// TestLinks: what hangs on the host's links is told from what only looks like it.
-func TestLinks(t *testing.T) {
-	testlab.RequireRoot(t)
-	r := newRegistry(t)
-	hostLink(t, "np-parent", "np-lan")
-	s, path := container(t, alice)
-	ns := open(t, newOpener(t), caller(t, alice, s), path)
-	id := assign(t, r, ns)
-	ip(t, "link add link np-parent name np-macvlan address 02:00:00:00:00:07 netns "+ns.Path()+" type macvlan mode bridge")
-	ip(t, "link add np-out type veth peer name np-veth netns "+ns.Path())
-	inside := func(command string) {
-		s.Exec(append([]string{"nsenter", "--net=" + path, "ip"}, strings.Fields(command)...)...)
-	}
-	// Of each kind, made by the user: on a link of the namespace itself, and of one more.
-	inside("link add own-a type veth peer name own-b")
-	inside("link add link own-a name own-macvlan type macvlan mode bridge")
-	s.PersistNetns(path + "-2")
-	s.Exec("nsenter", "--net="+path+"-2", "sh", "-c", `ip link add far-a type veth peer name far-b
-		exec 3<`+path+`; ip link set far-b netns /proc/$$/fd/3; ip link add link far-a name far-macvlan netns /proc/$$/fd/3 type macvlan`)
-
-	links, err := r.Links(id, func(Link) bool { return true })
-	if err != nil {
-		t.Fatal(err)
-	}
-	onHost := map[string]bool{}
-	for _, l := range links {
-		onHost[l.Name] = l.OnHost
-		if l.Name == "np-macvlan" && l.MAC.String() != "02:00:00:00:00:07" {
-			t.Errorf("the MAC of %s is %s", l.Name, l.MAC)
-		}
-		if err := ns.Do(func() error {
-			got, err := net.InterfaceByIndex(l.Index)
-			if err == nil && got.Name != l.Name {
-				t.Errorf("link %d is %s, not %s", l.Index, got.Name, l.Name)
-			}
-			return err
-		}); err != nil {
-			t.Error(err)
-		}
-	}
-	want := map[string]bool{
-		"lo": false, "np-macvlan": true, "np-veth": true,
-		"own-a": false, "own-b": false, "own-macvlan": false, "far-b": false, "far-macvlan": false,
-	}
-	for name, on := range want {
-		if got, ok := onHost[name]; !ok || got != on {
-			t.Errorf("%s: listed %v, on the host %v, want %v", name, ok, got, on)
-		}
-	}
-}
-
-// TestLinksOfMany: more links than one message of the kernel's can hold.
-func TestLinksOfMany(t *testing.T) {
-	testlab.RequireRoot(t)
-	r := newRegistry(t)
-	ns := unshared(t)
-	id := assign(t, r, ns)
-	const count = 150
-	if err := ns.Do(func() error {
-		for i := range count {
-			ip(t, fmt.Sprintf("link add np-%d type bridge", i))
-		}
-		return nil
-	}); err != nil {
-		t.Fatal(err)
-	}
-	links, err := r.Links(id, func(l Link) bool { return strings.HasPrefix(l.Name, "np-") })
-	if err != nil || len(links) != count {
-		t.Errorf("%d links, want %d: %v", len(links), count, err)
-	}
-}
-
 // TestDeleteLinkOfTheDead: from the moment of its death on there is nothing to do.
 func TestDeleteLinkOfTheDead(t *testing.T) {
 	testlab.RequireRoot(t)
@@ -184,7 +112,7 @@ func TestDeleteLinkOfTheDead(t *testing.T) {
 		index := linkNamed(t, r, id, "np-del")
 		gone := func(when string) {
 			t.Helper()
-			if _, err := r.Links(id, func(Link) bool { return true }); err != nil {
+			if _, err := r.VisibleLinks(id, func(Link) bool { return true }); err != nil {
 				t.Errorf("%s: %v", when, err)
 			}
 			if err := r.DeleteLink(id, index); err != nil {
@@ -220,7 +148,7 @@ func TestDeleteLinkSparesTheHost(t *testing.T) {
 				if err := r.DeleteLink(id, link.Index); err == nil {
 					t.Errorf("id %d: no error", id)
 				}
-				if _, err := r.Links(id, func(Link) bool { return true }); err == nil {
+				if _, err := r.VisibleLinks(id, func(Link) bool { return true }); err == nil {
 					t.Errorf("links of id %d: no error", id)
 				}
 			}

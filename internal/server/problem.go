@@ -70,6 +70,10 @@ func problemOf(err error) *problem {
 	// Whatever else it came to, its caller has no interest in it any more.
 	case errors.Is(err, attachment.ErrAbandoned):
 		return with(api.Timeout, "the caller hung up before the attachment was made")
+	case errors.Is(err, attachment.ErrForeignID):
+		return with(api.InvalidRequest, attachment.ErrForeignID.Error())
+	case errors.Is(err, attachment.ErrInterfered):
+		return with(api.CniFailed, err.Error())
 	case errors.Is(err, netns.ErrInvalidPath):
 		return with(api.InvalidRequest, err.Error())
 	case errors.Is(err, netns.ErrCallerHidden):
