@@ -142,58 +142,6 @@ func TestFailedAttachLeavesNoLink(t *testing.T) {
 	}
 }
 
-// A daemon that was killed in the middle of ADD finds the link by the record's id of
-// the namespace, under whatever name a plugin or a user has left it.
-func TestCrashDuringAddLeavesNoLink(t *testing.T) {
-	testlab.RequireRoot(t)
-	dir := t.TempDir()
-	crash := errors.New("crash")
-	first := &runner{
-		adding: func(context.Context) error { return crash },
-		del:    func() error { return crash }, // the daemon is gone before it can undo
-	}
-	m := open(t, dir, first)
-	m.namespaces = unreachable{first.world}
-	first.world.addLink("theirs")
-	q := request(t, namespace(t))
-	if _, err := m.Attach(context.Background(), q); !errors.Is(err, crash) {
-		t.Fatalf("attach: %v", err)
-	}
-	first.world.change(func(w *world) { w.rename("eth0", "veth1234") })
-	open(t, dir, &runner{world: first.world}).recover(context.Background())
-	if got, want := first.world.names(), []string{"theirs"}; !slices.Equal(got, want) {
-		t.Errorf("links left: %v, want %v", got, want)
-	}
-}
-
-// unreachable is a world from which nothing can be removed.
-type unreachable struct{ *world }
-
-func (unreachable) DeleteLink(int32, int) error { return errors.New("not now") }
-
-// A link that cannot be removed is owed, with its address and its record.
-func TestLinkThatStaysIsOwed(t *testing.T) {
-	testlab.RequireRoot(t)
-	r := &runner{}
-	m := open(t, t.TempDir(), r)
-	q := request(t, namespace(t))
-	mustAttach(t, m, q)
-	m.namespaces = unreachable{r.world}
-	for _, ns := range []*netns.Namespace{q.Namespace, nil} {
-		if err := m.Detach(context.Background(), q.Key, ns); err == nil {
-			t.Error("detach: no error")
-		}
-		if record, ok := m.Get(q.Key); !ok || record.State != Detaching {
-			t.Errorf("the record is %+v", record)
-		}
-	}
-	m.namespaces = r.world
-	m.sweep(context.Background())
-	if len(m.List()) > 0 || len(r.world.names()) > 0 {
-		t.Errorf("left are records %v, links %v", m.List(), r.world.names())
-	}
-}
-
 // Attachments of one namespace are made one after the other, or nobody could tell
 // whose a link is.
 func TestOneNamespaceOneAtATime(t *testing.T) {

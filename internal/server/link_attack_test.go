@@ -75,6 +75,8 @@ func TestInterfaceSnatchedWhileMade(t *testing.T) {
 		left              int
 	}{
 		{"renamed, and the plugin fails", `$in set eth1 name mine` + fail, "cannot find the link", 1},
+		{"given so many names that the kernel leaves it out of its list", `for i in $(seq 300); do
+			printf "link property add dev eth1 altname a%0120d\n" $i; done | nsenter --net=$CNI_NETNS ip -batch -; $in set eth1 name mine` + fail, "cannot find the link", 1},
 		{"renamed", `$in set eth1 name mine` + succeed, found, 1},
 		{"replaced by one of the user's", `$in set eth1 name mine; $in add eth1 type bridge` + succeed, found, 1},
 		// The plugins remove what has the name. That it is another the user has seen to.

@@ -45,7 +45,7 @@ func TestParentLinkThatCannotWork(t *testing.T) {
 	d.detach(s, "device", api.DetachRequest{ContainerID: containerID, InterfaceName: "eth0", Netns: ns})
 
 	ip("link", "set", "infra", "up")
-	ok(t, lan.Do(func() error { return exec.Command("ip", "link", "set", "port0", "down").Run() }))
+	ok(t, lan.Do(func() error { return exec.Command("ip", "link", "set", "lan0", "down").Run() }))
 	unavailable("dhcp", "no carrier")
 	if _, r := d.attach(s, "static", q); r.Status != http.StatusOK || !slices.Contains(s.Links(ns), "eth0") {
 		t.Errorf("a static address without a carrier: %d %s", r.Status, r.Body)

@@ -2,7 +2,6 @@ package server
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"net/http"
@@ -124,12 +123,10 @@ func (p *problem) write(w http.ResponseWriter) {
 	if answer, ok := w.(*codeWriter); ok {
 		answer.code = p.code
 	}
-	w.Header().Set("Content-Type", api.ProblemMediaType)
 	if p.code == api.Busy {
 		w.Header().Set("Retry-After", "1")
 	}
-	w.WriteHeader(status)
-	_ = json.NewEncoder(w).Encode(api.Problem{
+	_ = writeBody(w, status, api.ProblemMediaType, api.Problem{
 		Type: api.ProblemTypePrefix + string(p.code), Title: kind.title,
 		Status: status, Detail: p.detail, Code: p.code,
 	})
