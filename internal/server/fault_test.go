@@ -71,6 +71,37 @@ func TestFailedAttachLeavesNothing(t *testing.T) {
 	}
 }
 
+// What a plugin says beside its message may be of the host's files.
+func TestPluginsDetailsAreForTheLog(t *testing.T) {
+	testlab.NewLAN(t, testlab.WithoutServer())
+	d := start(t, setup{conflists: map[string]string{"lan": chained("fake")}, pluginDirs: pluginDirs(t, "fake",
+		`cat >/dev/null; test "$CNI_COMMAND" = ADD || exit 0; echo '{"code":100,"msg":"the moon is full","details":"see /etc/moon.key"}'; exit 1`)})
+	s, dir := sandboxWithDir(t, alice)
+	ns := container(t, s, dir)
+	_, r := d.attach(s, "lan", api.AttachRequest{ContainerID: containerID, InterfaceName: "eth0", Netns: ns})
+	if p := wantProblem(t, r, api.CniFailed); strings.Contains(p.Detail, "moon.key") || !strings.Contains(p.Detail, "the moon is full") {
+		t.Errorf("the caller is told: %s", p.Detail)
+	}
+	d.log.waitFor(t, "see /etc/moon.key")
+	d.wantNothingLeft()
+}
+
+// A network that names no name servers gives containers those of the host.
+func TestResultHasTheHostsNameServers(t *testing.T) {
+	testlab.NewLAN(t, testlab.WithoutServer())
+	d := start(t, setup{conflists: map[string]string{"lan": staticConflist}})
+	file := filepath.Join(t.TempDir(), "resolv.conf")
+	ok(t, os.WriteFile(file, []byte("nameserver 192.0.2.53\nsearch lan.example\n"), 0o644))
+	d.server.hostDNS = hostDNS{[]string{file}}
+	s, dir := sandboxWithDir(t, alice)
+	ns := container(t, s, dir)
+	result, _ := d.attach(s, "lan", api.AttachRequest{ContainerID: containerID, InterfaceName: "eth0", Netns: ns})
+	if !slices.Equal(result.DNS.Nameservers, []string{"192.0.2.53"}) || !slices.Equal(result.DNS.Search, []string{"lan.example"}) {
+		t.Errorf("got %+v", result.DNS)
+	}
+	d.detach(s, "lan", api.DetachRequest{ContainerID: containerID, InterfaceName: "eth0", Netns: ns})
+}
+
 // A caller that hangs up in the middle will never tear down.
 func TestHangUpUndoesTheAttach(t *testing.T) {
 	testlab.NewLAN(t, testlab.WithoutServer())
