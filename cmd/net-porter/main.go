@@ -30,7 +30,6 @@ func rootCommand() *cobra.Command {
 		Short:         "LAN interfaces for rootless containers",
 		SilenceUsage:  true,
 		SilenceErrors: true,
-		Args:          cobra.NoArgs,
 	}
 	root.AddCommand(
 		serverCommand(), pluginCommand(), checkCommand(), versionCommand(),
