@@ -40,6 +40,11 @@ func TestBodiesThatNeverCome(t *testing.T) {
 				return // hung up on, which is an answer, too
 			}
 			response.Body.Close()
+			// Nor is the connection kept for the sake of the body.
+			ok(t, c.SetReadDeadline(time.Now().Add(time.Minute)))
+			if _, err := io.Copy(io.Discard, c); errors.Is(err, os.ErrDeadlineExceeded) {
+				t.Error("the daemon still waits for the body")
+			}
 		})
 	}
 }
@@ -119,7 +124,7 @@ func TestSlowAttachOutlivesTheBodyTimeout(t *testing.T) {
 // Whoever hangs on the socket holds up no stop.
 func TestStopDoesNotWaitForIdlers(t *testing.T) {
 	testlab.NewLAN(t, testlab.WithoutServer())
-	d := start(t, setup{conflists: map[string]string{"lan": staticConflist}})
+	d := start(t, setup{conflists: map[string]string{"lan": staticConflist}, bodyTimeout: time.Hour})
 	path := testlab.PublicDir(t) + "/s"
 	socket := must(Listen(path, 0, 0, 0o666))(t)
 	ctx, stop := context.WithCancel(t.Context())
