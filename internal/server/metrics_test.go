@@ -9,6 +9,7 @@ import (
 
 	"github.com/net-porter/net-porter/internal/api"
 	"github.com/net-porter/net-porter/internal/testlab"
+	"github.com/net-porter/net-porter/openapi"
 )
 
 // What an administrator alerts on is there after a success, a denial and a fault,
@@ -61,4 +62,18 @@ func TestMetrics(t *testing.T) {
 		t.Errorf("promtool check metrics: %v\n%s", err, out)
 	}
 	d.detach(s, "lan", api.DetachRequest{ContainerID: containerID, InterfaceName: "eth0", Netns: ns})
+}
+
+// What everybody may ask is answered to everybody, as the document says.
+func TestServicePaths(t *testing.T) {
+	testlab.NewLAN(t, testlab.WithoutServer())
+	d := start(t, setup{conflists: map[string]string{"lan": staticConflist}})
+	m := mallory.Run(t)
+	if r := d.get(m, "/healthz"); r.Status != http.StatusOK {
+		t.Errorf("/healthz: %d %s", r.Status, r.Body)
+	}
+	r := m.HTTP(d.socket, testlab.Request{Method: "GET", Path: "/openapi.yaml"})
+	if r.Status != http.StatusOK || !bytes.Equal(r.Body, openapi.Document) {
+		t.Errorf("/openapi.yaml: %d, %d bytes", r.Status, len(r.Body))
+	}
 }
