@@ -16,14 +16,21 @@ type portMapping struct {
 	HostIP        string `json:"hostIP,omitempty"`
 }
 
-// portMappings is the value of CNI's capability, ranges taken apart; checkPorts has
-// bounded them. It is asked for where the conflist has portmap, which gives the ports
+// portMappings is the value of CNI's capability, ranges taken apart. It is asked for where the conflist has portmap, which gives the ports
 // to the host's firewall as root: an ordinary user gets none that the kernel would
 // not give them, here by number and in hostPorts by whose they are. Elsewhere the
 // container has an address of its own, and its ports need no publishing.
 func portMappings(ports []api.PortMapping, isRoot bool) ([]portMapping, error) {
+	// Before they are taken apart: 1,024 ranges of all ports would be 67 million.
+	total := 0
+	for _, p := range ports {
+		total += p.Range
+	}
+	if total > maxPortMappings {
+		return nil, invalid("port_mappings", "at most %d ports in all, ranges included", maxPortMappings)
+	}
 	first := firstUserPort()
-	var entries []portMapping
+	entries := make([]portMapping, 0, total)
 	for _, p := range ports {
 		if p.HostPort < first && !isRoot {
 			return nil, invalid("port_mappings", "host ports below %d are for root alone: publish on another one", first)
