@@ -38,7 +38,7 @@ const (
 // begun is done.
 func (m *Manager) Run(ctx context.Context) error {
 	m.recover(ctx)
-	var deaths deaths
+	deaths := deaths{told: make(chan struct{}, 1)}
 	group, watching := errgroup.WithContext(ctx)
 	group.Go(func() error {
 		dead := func(id int32) { deaths.add(id, m.lastSerial()) }
@@ -54,7 +54,7 @@ func (m *Manager) Run(ctx context.Context) error {
 				return nil
 			case <-sweeps.C:
 				m.sweep(watching)
-			case <-deaths.told():
+			case <-deaths.told:
 				ids := deaths.take()
 				if _, all := ids[everything]; all {
 					m.sweep(watching)
@@ -152,9 +152,10 @@ const everything int32 = -1
 // deaths collects the ids of dead namespaces, each with the serial of the last record
 // when it was told, so that those who tell never wait.
 type deaths struct {
-	mu     sync.Mutex
-	ids    map[int32]uint64
-	signal chan struct{}
+	told chan struct{} // holds one value when there are ids to take
+
+	mu  sync.Mutex
+	ids map[int32]uint64
 }
 
 func (d *deaths) add(id int32, last uint64) {
@@ -165,19 +166,9 @@ func (d *deaths) add(id int32, last uint64) {
 	d.ids[id] = last // serials grow
 	d.mu.Unlock()
 	select {
-	case d.told() <- struct{}{}:
+	case d.told <- struct{}{}:
 	default:
 	}
-}
-
-// told has a value in it when there are ids to take.
-func (d *deaths) told() chan struct{} {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	if d.signal == nil {
-		d.signal = make(chan struct{}, 1)
-	}
-	return d.signal
 }
 
 func (d *deaths) take() map[int32]uint64 {

@@ -2,7 +2,6 @@ package server
 
 import (
 	"context"
-	"errors"
 	"net/http"
 
 	"github.com/net-porter/net-porter/internal/api"
@@ -111,12 +110,7 @@ func (s *Server) open(ctx context.Context, id peer.Identity, path string) (*netn
 
 // isRefusedNamespace says whether the proof said no, or found nothing to prove.
 func isRefusedNamespace(err error) bool {
-	for _, refusal := range []error{netns.ErrNotOwned, netns.ErrHostNamespace, netns.ErrNotFound, netns.ErrNotNetns} {
-		if errors.Is(err, refusal) {
-			return true
-		}
-	}
-	return false
+	return isAny(err, netns.ErrNotOwned, netns.ErrHostNamespace, netns.ErrNotFound, netns.ErrNotNetns)
 }
 
 // deliver sends the result. A caller that is gone by now will never tear down what

@@ -1,7 +1,6 @@
 package server
 
 import (
-	"errors"
 	"net/http"
 	"strconv"
 
@@ -63,15 +62,7 @@ func (s *Server) detach(w http.ResponseWriter, r *http.Request, d *decision) err
 // caller could show: it is gone, or not theirs. That is no reason to keep the rest of
 // an attachment. What may work the next time is.
 func isUnusable(err error) bool {
-	for _, certain := range []error{
-		netns.ErrNotFound, netns.ErrNotNetns, netns.ErrNotOwned, netns.ErrHostNamespace,
-		netns.ErrInvalidPath, netns.ErrCallerGone, netns.ErrCallerHidden,
-	} {
-		if errors.Is(err, certain) {
-			return true
-		}
-	}
-	return false
+	return isRefusedNamespace(err) || isAny(err, netns.ErrInvalidPath, netns.ErrCallerGone, netns.ErrCallerHidden)
 }
 
 // recorded finds the attachment that a caller means: their own, and for root also

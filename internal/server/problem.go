@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"slices"
 
 	"github.com/net-porter/net-porter/internal/api"
 	"github.com/net-porter/net-porter/internal/attachment"
@@ -111,6 +112,11 @@ func pluginProblem(err error, with func(api.ProblemCode, string) *problem) *prob
 		return with(api.CniFailed, fmt.Sprintf("the CNI plugin %s failed: %s", plugin.Plugin, plugin.Message)+ask)
 	}
 	return with(api.Internal, "something went wrong inside the daemon, and not by your fault"+ask)
+}
+
+// isAny says whether err is one of the sentinel errors.
+func isAny(err error, sentinels ...error) bool {
+	return slices.ContainsFunc(sentinels, func(s error) bool { return errors.Is(err, s) })
 }
 
 // write answers with the problem.
