@@ -7,7 +7,7 @@
 //
 // The way of a file is: bytes, a tree of nodes that know where they were written
 // (syntax.go), the file's shape as raw types (raw.go), the validated [Config]
-// (validate.go). A new key is a line in raw.go and its check in validate.go.
+// (validate.go, resource.go). A new key is a line in raw.go and its check there.
 package config
 
 import (
@@ -29,6 +29,7 @@ const (
 	DefaultSocketMode   = fs.FileMode(0o660)
 	DefaultCNIConfigDir = "/etc/net-porter/cni.d"
 	DefaultCNITimeout   = 30 * time.Second
+	DefaultDHCPTimeout  = 15 * time.Second // at most three quarters of cni.timeout
 	DefaultStateDir     = "/var/lib/net-porter"
 	DefaultLogLevel     = slog.LevelInfo
 	DefaultLogFormat    = "text"
@@ -84,7 +85,46 @@ type Resource struct {
 	Name        string      // names a file in CNI.ConfigDir: [A-Za-z0-9][A-Za-z0-9_.-]{0,62}, without ".."
 	AllowUsers  []Principal // in the file's order, no duplicates
 	AllowGroups []Principal // in the file's order, no duplicates
+	Identity    Identity    // one of the constants
+	MAC         MAC         // one of the constants
+	DHCP        DHCP
+	// IPv6Wait is how long an attach waits for addresses from router advertisements
+	// (RFC 4862), so that its result names them; 0 to MaxIPv6Wait, shorter than CNI.Timeout.
+	IPv6Wait time.Duration
 }
+
+// Identity says by what a container is known again when it is made anew: with the
+// same identity it is the same machine to the LAN's DHCP servers.
+type Identity string
+
+const (
+	IdentityContainerName Identity = "container-name" // survives `podman run --replace`; podman makes up a new name where none is given
+	IdentityContainerID   Identity = "container-id"   // ends with the container
+)
+
+// MAC says where the MAC address of an interface comes from when the user asks for none.
+type MAC string
+
+const (
+	MACStable MAC = "stable" // derived from the container's identity: the same each time
+	MACRandom MAC = "random" // the kernel's choice, another each time
+)
+
+// DHCP says how addresses are obtained where a conflist leaves that to DHCP.
+type DHCP struct {
+	Timeout           time.Duration // of a whole acquisition, below CNI.Timeout; from MinDHCPTimeout where the file says it
+	ConflictDetection bool          // ask the LAN by ARP whether an address is in use before using it (RFC 5227 section 2.1.1)
+}
+
+// The bounds of a resource's durations. A DHCP server may probe an address before
+// it offers it (RFC 2131 section 2.2), which no shorter timeout leaves time for. A
+// router answers a solicitation within half a second, and hosts ask three times, 4 s
+// apart (RFC 4861 sections 6.3.7 and 10).
+const (
+	MinDHCPTimeout = time.Second
+	MaxDHCPTimeout = MaxCNITimeout
+	MaxIPv6Wait    = 10 * time.Second
+)
 
 // Principal is a user or a group as the file names it. It is comparable.
 type Principal struct {

@@ -55,6 +55,9 @@ func TestSeedExample(t *testing.T) {
 			Name:        "macvlan-dhcp",
 			AllowUsers:  []config.Principal{{Name: "podman"}},
 			AllowGroups: []config.Principal{{Name: "root"}},
+			Identity:    config.IdentityContainerName,
+			MAC:         config.MACStable,
+			DHCP:        config.DHCP{Timeout: 15 * time.Second, ConflictDetection: true},
 		}},
 		Log: config.Log{Level: slog.LevelInfo, Format: "text", DumpEnv: true},
 	}
@@ -85,7 +88,8 @@ func TestEveryKey(t *testing.T) {
 		"cni": {"config_dir": "/srv/cni.d/", "plugin_dirs": ["/opt/cni/bin"], "timeout": "1m30s"},
 		"state_dir": "/srv/state",
 		"resources": [
-			{"name": "a", "allow_users": [1000, "1001", "DOM\\Jo Doe", "jo@example.com", "müller", "host$"], "allow_group": [4294967294]},
+			{"name": "a", "allow_users": [1000, "1001", "DOM\\Jo Doe", "jo@example.com", "müller", "host$"], "allow_group": [4294967294],
+				"identity": "container-id", "mac": "random", "dhcp": {"timeout": "1m", "conflict_detection": false}, "ipv6_wait": "2.5s"},
 			{"name": "B.2_x-y"}
 		],
 		"log": {"level": "debug", "format": "json", "dump_env": {"enabled": false}}
@@ -101,8 +105,13 @@ func TestEveryKey(t *testing.T) {
 				AllowUsers: []config.Principal{{ID: 1000, Numeric: true}, {ID: 1001, Numeric: true}, {Name: `DOM\Jo Doe`},
 					{Name: "jo@example.com"}, {Name: "müller"}, {Name: "host$"}},
 				AllowGroups: []config.Principal{{ID: 4294967294, Numeric: true}},
+				Identity:    config.IdentityContainerID, MAC: config.MACRandom,
+				DHCP: config.DHCP{Timeout: time.Minute}, IPv6Wait: 2500 * time.Millisecond,
 			},
-			{Name: "B.2_x-y"},
+			{
+				Name: "B.2_x-y", Identity: config.IdentityContainerName, MAC: config.MACStable,
+				DHCP: config.DHCP{Timeout: 15 * time.Second, ConflictDetection: true},
+			},
 		},
 		Log: config.Log{Level: slog.LevelDebug, Format: "json"},
 	}

@@ -115,6 +115,30 @@ func TestErrorTexts(t *testing.T) {
 		{"uid that wraps to root", resource(`{"name": "a", "allow_users": ["4294967296"]}`), `c:1:46: resources[0].allow_users[0] must be a name or an id from 0 to 4294967294, not 4294967296`},
 		{"uid with fraction", resource(`{"name": "a", "allow_users": [0.5]}`), `c:1:46: resources[0].allow_users[0] must be a name or an id from 0 to 4294967294, not 0.5`},
 		{"uid in octal", resource(`{"name": "a", "allow_users": ["0100"]}`), `c:1:46: resources[0].allow_users[0] starts with a zero: "0100" (ids are decimal; did you mean 100?)`},
+
+		// Identity and waiting.
+		{"identity by name", resource(`{"name": "a", "identity": "name"}`), `c:1:42: resources[0].identity must be container-name or container-id, not "name" (did you mean "container-name"?)`},
+		{"identity with underscore", resource(`{"name": "a", "identity": "container_id"}`), `c:1:42: resources[0].identity must be container-name or container-id, not "container_id" (did you mean "container-id"?)`},
+		{"identity in capitals", resource(`{"name": "a", "identity": "Container-Name"}`), `c:1:42: resources[0].identity must be container-name or container-id, not "Container-Name" (did you mean "container-name"?)`},
+		{"empty identity", resource(`{"name": "a", "identity": ""}`), `c:1:42: resources[0].identity must be container-name or container-id, not ""`},
+		{"identity null", resource(`{"name": "a", "identity": null}`), `c:1:42: resources[0].identity must be a string, not null (leave the key out to get the default)`},
+		{"mistyped mac", resource(`{"name": "a", "mac": "rand"}`), `c:1:37: resources[0].mac must be stable or random, not "rand" (did you mean "random"?)`},
+		{"mac is an address", resource(`{"name": "a", "mac": "02:00:00:00:00:01"}`), "c:1:37: resources[0].mac must be stable or random, not the address \"02:00:00:00:00:01\" (one address would be that of every container; a user asks for one with `podman run --mac-address`)"},
+		{"dhcp switched off", resource(`{"name": "a", "dhcp": false}`), `c:1:38: resources[0].dhcp must be an object, not false`},
+		{"strange dhcp key", resource(`{"name": "a", "dhcp": {"conflict": false}}`), `c:1:39: unknown key "conflict" in resources[0].dhcp (did you mean "conflict_detection"?)`},
+		{"conflict detection as string", resource(`{"name": "a", "dhcp": {"conflict_detection": "false"}}`), `c:1:61: resources[0].dhcp.conflict_detection must be true or false, not the string "false" (write false without the quotes)`},
+		{"dhcp timeout as number", resource(`{"name": "a", "dhcp": {"timeout": 5}}`), `c:1:50: resources[0].dhcp.timeout must be a string such as "30s", not the number 5 ("5s" for seconds)`},
+		{"dhcp timeout without unit", resource(`{"name": "a", "dhcp": {"timeout": "5"}}`), `c:1:50: resources[0].dhcp.timeout is not a duration: "5" ("5s" for seconds)`},
+		{"dhcp timeout too short", resource(`{"name": "a", "dhcp": {"timeout": "999ms"}}`), `c:1:50: resources[0].dhcp.timeout must be from 1s to 2m0s, not "999ms"`},
+		{"dhcp timeout too long", resource(`{"name": "a", "dhcp": {"timeout": "3m"}}`), `c:1:50: resources[0].dhcp.timeout must be from 1s to 2m0s, not "3m"`},
+		{"dhcp timeout as long as the default of cni.timeout", resource(`{"name": "a", "dhcp": {"timeout": "30s"}}`), `c:1:50: resources[0].dhcp.timeout must be shorter than cni.timeout, which is 30s by default, not "30s" (an attach as a whole ends then; make cni.timeout longer or this one shorter)`},
+		{"dhcp timeout longer than cni.timeout", "{\"resources\": [{\"name\": \"a\", \"dhcp\": {\"timeout\": \"15s\"}}],\n\"cni\": {\"timeout\": \"5s\"}}", `c:1:50: resources[0].dhcp.timeout must be shorter than cni.timeout, which is 5s on line 2, not "15s" (an attach as a whole ends then; make cni.timeout longer or this one shorter)`},
+		{"cni.timeout at fault is one fault", `{"cni": {"timeout": "90"}, "resources": [{"name": "a", "dhcp": {"timeout": "1m"}, "ipv6_wait": "9s"}]}`, `c:1:21: cni.timeout is not a duration: "90" ("90s" for seconds)`},
+		{"cni.timeout of a wrong type is one fault", `{"cni": {"timeout": 90}, "resources": [{"name": "a", "dhcp": {"timeout": "1m"}}]}`, `c:1:21: cni.timeout must be a string such as "30s", not the number 90 ("90s" for seconds)`},
+		{"ipv6_wait as number", resource(`{"name": "a", "ipv6_wait": 0}`), `c:1:43: resources[0].ipv6_wait must be a string such as "30s", not the number 0 ("0s" for seconds)`},
+		{"ipv6_wait negative", resource(`{"name": "a", "ipv6_wait": "-1ns"}`), `c:1:43: resources[0].ipv6_wait must be from 0s to 10s, not "-1ns"`},
+		{"ipv6_wait too long", resource(`{"name": "a", "ipv6_wait": "11s"}`), `c:1:43: resources[0].ipv6_wait must be from 0s to 10s, not "11s"`},
+		{"ipv6_wait as long as cni.timeout", `{"cni": {"timeout": "2s"}, "resources": [{"name": "a", "ipv6_wait": "2s"}]}`, `c:1:69: resources[0].ipv6_wait must be shorter than cni.timeout, which is 2s on line 1, not "2s" (an attach as a whole ends then; make cni.timeout longer or this one shorter)`},
 	}
 	for _, c := range cases {
 		t.Run(c.name, func(t *testing.T) {

@@ -8,7 +8,7 @@ import (
 	"testing"
 )
 
-// rewrite writes a configuration as a file that leaves nothing to defaults.
+// rewrite writes a configuration as a file that leaves nothing to defaults that can be written.
 func rewrite(c *Config) []byte {
 	type m = map[string]any
 	ids := func(list []Principal) []any {
@@ -28,7 +28,12 @@ func rewrite(c *Config) []byte {
 	}
 	resources := []m{}
 	for _, r := range c.Resources {
-		resources = append(resources, m{"name": r.Name, "allow_users": ids(r.AllowUsers), "allow_groups": ids(r.AllowGroups)})
+		dhcp := m{"conflict_detection": r.DHCP.ConflictDetection}
+		if r.DHCP.Timeout >= MinDHCPTimeout { // a shorter one comes of a short cni.timeout alone
+			dhcp["timeout"] = r.DHCP.Timeout.String()
+		}
+		resources = append(resources, m{"name": r.Name, "allow_users": ids(r.AllowUsers), "allow_groups": ids(r.AllowGroups),
+			"identity": r.Identity, "mac": r.MAC, "dhcp": dhcp, "ipv6_wait": r.IPv6Wait.String()})
 	}
 	level := map[int]string{-4: "debug", 0: "info", 4: "warn", 8: "error"}[int(c.Log.Level)]
 	data, err := json.Marshal(m{
@@ -52,6 +57,9 @@ func FuzzParse(f *testing.F) {
 		`{"domain_socket": {"path": "/a", "user": 0, "group": "g", "mode": "0660"}, "state_dir": "/s", "resources": []}`,
 		`{"metrics": {"listen": ":9758", "web_config_file": "/w"}, "resources": [], "log": {"level": "warn", "dump_env": {"enabled": true}}}`,
 		`{"cni": {"config_dir": "/c", "plugin_dirs": ["/p"], "timeout": "1.5s"}, "resources": []}`,
+		`{"resources": [{"name": "a", "identity": "container-id", "mac": "random", "dhcp": {"timeout": "5s", "conflict_detection": false}, "ipv6_wait": "0"}]}`,
+		`{"resources": [{"name": "a", "dhcp": {}}], "cni": {"timeout": "1.1s"}}`,
+		`{"resources": [{"name": "a", "dhcp": {"timeout": "1m"}, "ipv6_wait": "9.9s"}], "cni": {"timeout": "2m"}}`,
 		"[\"\\ud83d\\ude00\", -1.5e+3, true, null, {\"a\": [[]]}]", "{\"a\": 1 // x\n}", "\xef\xbb\xbf{}", `"\ud800`,
 	} {
 		f.Add([]byte(seed))

@@ -1,7 +1,7 @@
 package config
 
 // The file's shape. Each type lists its keys in one table, which is all there is to
-// know about what an object may hold; the values are checked in validate.go.
+// know about what an object may hold; the values are checked in validate.go and resource.go.
 
 type rawConfig struct {
 	socket    value[rawSocket]
@@ -69,6 +69,10 @@ type rawResource struct {
 	name        value[string]
 	allowUsers  value[[]value[rawPrincipal]]
 	allowGroups value[[]value[rawPrincipal]]
+	identity    value[string]
+	mac         value[string]
+	dhcp        value[rawDHCP]
+	ipv6Wait    value[string]
 }
 
 func (r *rawResource) keys() []key {
@@ -76,6 +80,22 @@ func (r *rawResource) keys() []key {
 		{name: "name", required: true, read: one(&r.name, text)},
 		{name: "allow_users", spellings: []string{"allow_user"}, read: many(&r.allowUsers, principal)},
 		{name: "allow_groups", spellings: []string{"allow_group"}, read: many(&r.allowGroups, principal)},
+		{name: "identity", read: one(&r.identity, text)},
+		{name: "mac", read: one(&r.mac, text)},
+		{name: "dhcp", read: one(&r.dhcp, object[rawDHCP])},
+		{name: "ipv6_wait", read: one(&r.ipv6Wait, duration)},
+	}
+}
+
+type rawDHCP struct {
+	timeout           value[string]
+	conflictDetection value[bool]
+}
+
+func (d *rawDHCP) keys() []key {
+	return []key{
+		{name: "timeout", read: one(&d.timeout, duration)},
+		{name: "conflict_detection", read: one(&d.conflictDetection, boolean)},
 	}
 }
 

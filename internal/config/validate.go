@@ -28,12 +28,13 @@ func checked[T, U any](v value[T], fallback U, check func(at *node, what T) (U, 
 }
 
 func (r *reader) config(raw rawConfig) *Config {
+	timeout := r.cniTimeout(raw.cni.what.timeout)
 	return &Config{
 		Socket:    r.socket(raw.socket.what),
 		Metrics:   r.metrics(raw.metrics.what),
-		CNI:       r.cni(raw.cni.what),
+		CNI:       r.cni(raw.cni.what, timeout.what),
 		StateDir:  checked(raw.stateDir, DefaultStateDir, r.stateDir),
-		Resources: r.resources(raw.resources.what),
+		Resources: r.resources(raw.resources.what, timeout),
 		Log:       r.log(raw.log.what),
 	}
 }
@@ -75,11 +76,11 @@ func (r *reader) metrics(raw rawMetrics) Metrics {
 	}
 }
 
-func (r *reader) cni(raw rawCNI) CNI {
+func (r *reader) cni(raw rawCNI, timeout time.Duration) CNI {
 	return CNI{
 		ConfigDir:  checked(raw.configDir, DefaultCNIConfigDir, r.path),
 		PluginDirs: checked(raw.pluginDirs, DefaultPluginDirs(), r.pluginDirs),
-		Timeout:    checked(raw.timeout, DefaultCNITimeout, r.timeout),
+		Timeout:    timeout,
 	}
 }
 
@@ -104,7 +105,21 @@ func (r *reader) pluginDirs(at *node, raw []value[string]) ([]string, bool) {
 	return dirs, true
 }
 
-func (r *reader) timeout(at *node, text string) (time.Duration, bool) {
+// cniTimeout returns cni.timeout as it is, written or not, since other values are
+// bounded by it. It is not ok when it is at fault: then nothing else is for its sake.
+func (r *reader) cniTimeout(raw value[string]) value[time.Duration] {
+	if raw.at == nil {
+		return value[time.Duration]{ok: true, what: DefaultCNITimeout}
+	}
+	timeout := value[time.Duration]{at: raw.at}
+	if raw.ok {
+		timeout.what, timeout.ok = r.between(raw.at, raw.what, MinCNITimeout, MaxCNITimeout)
+	}
+	return timeout
+}
+
+// between takes a duration in Go's notation, which is that of time.ParseDuration.
+func (r *reader) between(at *node, text string, least, most time.Duration) (time.Duration, bool) {
 	d, err := time.ParseDuration(text)
 	switch {
 	case err != nil:
@@ -113,8 +128,8 @@ func (r *reader) timeout(at *node, text string) (time.Duration, bool) {
 			hint = fmt.Sprintf(`%q for seconds`, text+"s")
 		}
 		r.fault(at, hint, "is not a duration: %s", quote(text))
-	case d < MinCNITimeout || d > MaxCNITimeout:
-		r.fault(at, "", "must be from %s to %s, not %s", MinCNITimeout, MaxCNITimeout, quote(text))
+	case d < least || d > most:
+		r.fault(at, "", "must be from %s to %s, not %s", least, most, quote(text))
 	default:
 		return d, true
 	}
@@ -132,46 +147,6 @@ func (r *reader) stateDir(at *node, text string) (string, bool) {
 		return "", false
 	}
 	return dir, true
-}
-
-func (r *reader) resources(raw []value[rawResource]) []Resource {
-	resources := make([]Resource, 0, len(raw))
-	first := make(map[string]*node)
-	for _, item := range raw {
-		res := Resource{
-			Name:        checked(item.what.name, "", r.resourceName),
-			AllowUsers:  r.principals(item.what.allowUsers.what),
-			AllowGroups: r.principals(item.what.allowGroups.what),
-		}
-		at := item.what.name.at
-		switch before := first[res.Name]; {
-		case res.Name == "" || r.full():
-		case before != nil:
-			r.fault(at, "one resource has one entry; merge the two",
-				"is %s, which is the name of the resource on line %d already", quote(res.Name), lineOf(r.data, before.at))
-		default:
-			first[res.Name] = at
-			resources = append(resources, res)
-		}
-	}
-	return resources
-}
-
-func (r *reader) principals(raw []value[rawPrincipal]) []Principal {
-	var list []Principal
-	seen := make(map[Principal]bool)
-	for _, item := range raw {
-		p, ok := r.principal(item.at, item.what)
-		switch {
-		case !ok:
-		case seen[p]:
-			r.fault(item.at, "", "is in the list already: %s", quote(p.String()))
-		default:
-			seen[p] = true
-			list = append(list, p)
-		}
-	}
-	return list
 }
 
 func (r *reader) log(raw rawLog) Log {
