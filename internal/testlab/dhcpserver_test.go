@@ -2,10 +2,8 @@ package testlab
 
 import (
 	"errors"
-	"fmt"
 	"net"
 	"net/netip"
-	"runtime"
 	"strings"
 	"testing"
 	"time"
@@ -14,10 +12,15 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// eachKind runs a test for every kind of server at the same time, on a LAN each.
+// eachKind runs a test for every kind of server.
 func eachKind(t *testing.T, test func(t *testing.T, kind ServerKind, parent LANOption)) {
+	ofKinds(t, ServerKinds, test)
+}
+
+// ofKinds runs a test for some kinds of servers at the same time, on a LAN each.
+func ofKinds(t *testing.T, kinds []ServerKind, test func(t *testing.T, kind ServerKind, parent LANOption)) {
 	RequireRoot(t)
-	for _, kind := range ServerKinds {
+	for _, kind := range kinds {
 		t.Run(string(kind), func(t *testing.T) {
 			t.Parallel()
 			test(t, kind, WithParent(string(kind)))
@@ -102,22 +105,20 @@ func askFor(addr netip.Addr) error {
 
 // A renewal is refused once the address is another's. Udhcpd does not answer it.
 func TestServersRefuseToRenewWhatAnotherHas(t *testing.T) {
-	for _, kind := range []ServerKind{Dnsmasq, ISCDhcpd} {
-		t.Run(string(kind), func(t *testing.T) {
-			lan := NewLAN(t, WithServer(kind, kind.Conf(Terms{Last: lanFirst})...))
-			c := newClient(t, lan)
-			addr := c.bound()
-			lan.StopServer()
-			lan.Server().Forget()
-			lan.StartServer()
-			if got := newClient(t, lan).bound(); got != addr {
-				t.Fatalf("the other client has %s, not %s: the server did not forget", got, addr)
-			}
-			c.renew()
-			lan.Server().WaitMessage("DHCPNAK", addr, 1)
-			c.wait("nak", 1)
-		})
-	}
+	ofKinds(t, []ServerKind{Dnsmasq, ISCDhcpd}, func(t *testing.T, kind ServerKind, parent LANOption) {
+		lan := NewLAN(t, parent, WithServer(kind, kind.Conf(Terms{Last: lanFirst})...))
+		c := newClient(t, lan)
+		addr := c.bound()
+		lan.StopServer()
+		lan.Server().Forget()
+		lan.StartServer()
+		if got := newClient(t, lan).bound(); got != addr {
+			t.Fatalf("the other client has %s, not %s: the server did not forget", got, addr)
+		}
+		c.renew()
+		lan.Server().WaitMessage("DHCPNAK", addr, 1)
+		c.wait("nak", 1)
+	})
 }
 
 func TestConfigureIsForTheNextStart(t *testing.T) {
@@ -146,11 +147,9 @@ func TestServersLearnOfConflicts(t *testing.T) {
 	})
 }
 
+// Not dnsmasq's, which are two minutes long.
 func TestShortLeasesEnd(t *testing.T) {
-	eachKind(t, func(t *testing.T, kind ServerKind, parent LANOption) {
-		if kind == Dnsmasq {
-			t.Skip("LEFT OUT: its shortest lease is two minutes")
-		}
+	ofKinds(t, []ServerKind{ISCDhcpd, Udhcpd}, func(t *testing.T, kind ServerKind, parent LANOption) {
 		lan := NewLAN(t, parent, WithServer(kind, kind.Conf(Terms{Lease: 6 * time.Second})...))
 		c := newClient(t, lan)
 		addr := c.bound()
@@ -199,33 +198,12 @@ func TestServerThatDoesNotStart(t *testing.T) {
 	} {
 		t.Run(string(kind), func(t *testing.T) {
 			lan := NewLAN(t, WithServer(kind, conf[0]), WithoutServer())
-			failed := failureOf(t, lan.server, lan.StartServer)
-			if !strings.Contains(failed, "does not start") || !strings.Contains(failed, conf[1]) {
-				t.Errorf("the test fails with %q", failed)
+			caught := &failures{TB: t}
+			lan.server.t = caught
+			caught.during(lan.StartServer)
+			if !strings.Contains(caught.text, "does not start") || !strings.Contains(caught.text, conf[1]) {
+				t.Errorf("the test fails with %q", caught.text)
 			}
 		})
 	}
-}
-
-// failureOf runs what must fail the test, and returns with what words it would.
-func failureOf(t *testing.T, s *dhcpServer, fn func()) string {
-	t.Helper()
-	caught := &fatal{TB: t}
-	s.t = caught
-	defer func() { s.t = t }()
-	done := make(chan struct{})
-	go func() { defer close(done); fn() }()
-	<-done
-	return caught.text
-}
-
-// fatal is a test that fails without being seen to.
-type fatal struct {
-	testing.TB
-	text string
-}
-
-func (f *fatal) Fatalf(format string, args ...any) {
-	f.text = fmt.Sprintf(format, args...)
-	runtime.Goexit()
 }

@@ -35,7 +35,7 @@ func Main(m *testing.M) {
 		fmt.Fprintln(os.Stderr, "testlab:", err)
 		os.Exit(1)
 	}
-	os.Exit(m.Run())
+	os.Exit(runAndClean(m))
 }
 
 // RequireRoot skips a test that cannot run without root, and says so; with CI
