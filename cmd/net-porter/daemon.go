@@ -20,6 +20,7 @@ import (
 	"github.com/net-porter/net-porter/internal/cni"
 	"github.com/net-porter/net-porter/internal/config"
 	"github.com/net-porter/net-porter/internal/dhcp"
+	"github.com/net-porter/net-porter/internal/identity"
 	"github.com/net-porter/net-porter/internal/metrics"
 	"github.com/net-porter/net-porter/internal/netns"
 	"github.com/net-porter/net-porter/internal/nss"
@@ -47,7 +48,10 @@ func newDaemon(ctx context.Context, c *config.Config, log *slog.Logger) (*daemon
 	if err := d.lockState(); err != nil {
 		return nil, err
 	}
-	d.metrics = metrics.New(version.String(), version.Commit(), func() map[string]int { return d.attachments.Counts() })
+	d.metrics = metrics.New(version.String(), version.Commit(), metrics.Counts{
+		Attachments: func() map[string]int { return d.attachments.Counts() },
+		Leases:      func() (map[string]int, time.Duration, bool) { return d.leases.Summary() },
+	})
 	runner, err := cni.NewRunner(cni.Options{
 		PluginDirs: c.CNI.PluginDirs, CacheDir: filepath.Join(c.StateDir, "cni"), Timeout: c.CNI.Timeout,
 		DumpEnv: c.Log.DumpEnv, Logger: log,
@@ -57,9 +61,12 @@ func newDaemon(ctx context.Context, c *config.Config, log *slog.Logger) (*daemon
 		return nil, err
 	}
 	socket := filepath.Join(c.StateDir, "dhcp.sock")
+	boot, err := netns.BootID()
+	if err != nil {
+		return nil, err
+	}
 	d.leases, err = dhcp.NewService(dhcp.Options{
-		SocketPath: socket, LeaseDir: filepath.Join(c.StateDir, "leases"),
-		Timeout: min(dhcp.DefaultTimeout, c.CNI.Timeout*3/4), Logger: log, Observer: d.metrics,
+		SocketPath: socket, LeaseDir: filepath.Join(c.StateDir, "leases"), BootID: boot, Logger: log, Observer: d.metrics,
 	})
 	if err != nil {
 		return nil, err
@@ -71,19 +78,23 @@ func newDaemon(ctx context.Context, c *config.Config, log *slog.Logger) (*daemon
 	if d.registry, err = netns.NewRegistry(); err != nil {
 		return nil, err
 	}
-	d.attachments, err = attachment.NewManager(attachment.Options{
-		Journal: journal, Runner: runner, Leases: d.leases, LeaseSocket: socket, Namespaces: d.registry,
-		Timeout: c.CNI.Timeout, Logger: log,
-	})
-	if err != nil {
-		return nil, err
-	}
 	namespaces, err := netns.NewOpener()
 	if err != nil {
 		return nil, err
 	}
+	host, err := identity.ReadHost(c.StateDir)
+	if err != nil {
+		return nil, err
+	}
+	d.attachments, err = attachment.NewManager(attachment.Options{
+		Journal: journal, Runner: runner, Leases: d.leases, LeaseSocket: socket, Namespaces: d.registry,
+		Finder: netns.NewFinder(namespaces, d.registry), Host: host, Timeout: c.CNI.Timeout, Logger: log,
+	})
+	if err != nil {
+		return nil, err
+	}
 	d.server = server.New(server.Options{
-		Resources: server.Resolve(ctx, c.Resources, d.users, log),
+		Resources: server.Resolve(ctx, c.Resources, d.users, log), Settings: server.SettingsOf(c.Resources),
 		ConfigDir: c.CNI.ConfigDir, PluginDirs: c.CNI.PluginDirs,
 		Attachments: d.attachments, Namespaces: namespaces, Users: d.users,
 		Metrics: d.metrics, Version: version.String(), Logger: log,
@@ -157,6 +168,7 @@ func (d *daemon) run(ctx context.Context) error {
 		}
 		group.Go(func() error { return d.serveMetrics(inner, l) })
 	}
+	group.Go(func() error { return d.leases.Keep(inner, d.attachments) })
 	group.Go(func() error { return d.attachments.Run(inner) })
 	group.Go(func() error {
 		defer stopInner()

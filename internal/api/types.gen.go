@@ -43,6 +43,30 @@ func (e HealthStatus) Valid() bool {
 	}
 }
 
+// Defines values for LeaseState.
+const (
+	Bound     LeaseState = "bound"
+	Rebinding LeaseState = "rebinding"
+	Renewing  LeaseState = "renewing"
+	Selecting LeaseState = "selecting"
+)
+
+// Valid indicates whether the value is a known member of the LeaseState enum.
+func (e LeaseState) Valid() bool {
+	switch e {
+	case Bound:
+		return true
+	case Rebinding:
+		return true
+	case Renewing:
+		return true
+	case Selecting:
+		return true
+	default:
+		return false
+	}
+}
+
 // Defines values for PortMappingProtocol.
 const (
 	Sctp PortMappingProtocol = "sctp"
@@ -67,6 +91,7 @@ func (e PortMappingProtocol) Valid() bool {
 // Defines values for ProblemCode.
 const (
 	AddressNotPermitted ProblemCode = "address-not-permitted"
+	AddressUnavailable  ProblemCode = "address-unavailable"
 	AlreadyAttached     ProblemCode = "already-attached"
 	Busy                ProblemCode = "busy"
 	CniFailed           ProblemCode = "cni-failed"
@@ -86,6 +111,8 @@ const (
 func (e ProblemCode) Valid() bool {
 	switch e {
 	case AddressNotPermitted:
+		return true
+	case AddressUnavailable:
 		return true
 	case AlreadyAttached:
 		return true
@@ -144,7 +171,8 @@ type AttachRequest struct {
 	// PortMappings Ports to publish, for conflists with CNI's portmap plugin; others leave them out.
 	PortMappings []PortMapping `json:"port_mappings,omitempty"`
 
-	// StaticIps Addresses asked for, IPv4 or IPv6, without prefix length.
+	// StaticIps Addresses asked for, IPv4 or IPv6, without prefix length. On a resource with
+	// DHCP one IPv4 address may be asked for, and the DHCP server decides.
 	StaticIps []string `json:"static_ips,omitempty"`
 
 	// StaticMac The MAC address asked for, as six colon-separated octets.
@@ -157,9 +185,12 @@ type AttachResult struct {
 	Interfaces []Interface `json:"interfaces"`
 	Ips        []IP        `json:"ips"`
 
-	// Lease The DHCP lease behind the address (RFC 2131).
-	Lease  *Lease  `json:"lease,omitempty"`
-	Routes []Route `json:"routes"`
+	// Lease Of DHCPv4.
+	Lease *Lease `json:"lease,omitempty"`
+
+	// LeaseIpv6 Of DHCPv6.
+	LeaseIpv6 *Lease  `json:"lease_ipv6,omitempty"`
+	Routes    []Route `json:"routes"`
 }
 
 // Attachment defines model for Attachment.
@@ -237,17 +268,45 @@ type Interface struct {
 // InterfaceName The interface's name in the container.
 type InterfaceName = string
 
-// Lease The DHCP lease behind the address (RFC 2131).
+// Lease The DHCP lease behind an address (RFC 2131; RFC 8415).
 type Lease struct {
+	// Acquired When a server confirmed it last.
 	Acquired time.Time `json:"acquired"`
 
-	// Address Address and prefix length (CIDR).
+	// Address Address and prefix length (CIDR); in state selecting the one that was had last.
 	Address string `json:"address"`
 
-	// Expires Absent for a lease without end.
+	// ClientID Who the client is to servers, in hexadecimal; option 61 (DHCPv4) or its DUID (DHCPv6).
+	ClientID string `json:"client_id"`
+
+	// Expires When the address must not be used any more; absent as t1 is.
 	Expires *time.Time `json:"expires,omitempty"`
-	Server  string     `json:"server"`
+
+	// Mtu Interface MTU in bytes (option 26), where the server named one that was asked for.
+	Mtu int `json:"mtu,omitempty"`
+
+	// Ntp NTP servers (option 42; DHCPv6 56), where they were asked for.
+	Ntp []string `json:"ntp,omitempty"`
+
+	// Server The server's identifier (DHCPv4) or the address that it answered from (DHCPv6).
+	Server string `json:"server"`
+
+	// State `bound`: until T1. `renewing`: the server is asked to prolong it. `rebinding`:
+	// any server is. `selecting`: it has expired, the interface has no address of it,
+	// and a new one is asked for.
+	State LeaseState `json:"state"`
+
+	// T1 When it is renewed (T1); absent for a lease without end, and in state selecting.
+	T1 *time.Time `json:"t1,omitempty"`
+
+	// T2 When it is rebound (T2); absent as t1 is.
+	T2 *time.Time `json:"t2,omitempty"`
 }
+
+// LeaseState `bound`: until T1. `renewing`: the server is asked to prolong it. `rebinding`:
+// any server is. `selecting`: it has expired, the interface has no address of it,
+// and a new one is asked for.
+type LeaseState string
 
 // NetNS Absolute path of the container's network namespace as the caller sees it.
 type NetNS = string

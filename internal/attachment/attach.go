@@ -8,6 +8,7 @@ import (
 
 	"github.com/net-porter/net-porter/internal/cni"
 	"github.com/net-porter/net-porter/internal/dhcp"
+	"github.com/net-porter/net-porter/internal/dhcp/grant"
 	"github.com/net-porter/net-porter/internal/netns"
 )
 
@@ -17,13 +18,14 @@ import (
 // what it came to. Options.Timeout is not the caller's: it ends Attach with
 // cni.ErrTimeout or context.DeadlineExceeded.
 func (m *Manager) Attach(ctx context.Context, q Request) (*Record, error) {
+	bounded, cancel := m.bounded(ctx)
+	defer cancel()
+	m.releaseNamesake(bounded, q) // before the lock: it takes the namesake's own
 	release, err := m.keys.acquire(ctx, q.Key)
 	if err != nil {
 		return nil, fmt.Errorf("%w: %w", ErrAbandoned, err)
 	}
 	defer release()
-	bounded, cancel := m.bounded(ctx)
-	defer cancel()
 	record, err := m.attach(bounded, q)
 	if err != nil && ctx.Err() != nil {
 		err = errors.Join(fmt.Errorf("%w: %w", ErrAbandoned, context.Cause(ctx)), err)
@@ -59,12 +61,14 @@ func (m *Manager) attach(ctx context.Context, q Request) (*Record, error) {
 	if r.Before, err = m.linksBefore(r, q.Namespace); err != nil {
 		return nil, err
 	}
+	m.reserve(r, q)
 	if err := m.put(r); err != nil {
+		m.withdraw(r)
 		return nil, err
 	}
 	result, err := m.add(ctx, r, q)
 	if err == nil {
-		r, err = m.complete(ctx, r, q.Namespace, result)
+		r, err = m.complete(ctx, r, q, result)
 	}
 	if err != nil {
 		undo, cancel := m.bounded(context.WithoutCancel(ctx))
@@ -128,7 +132,7 @@ func (m *Manager) add(ctx context.Context, r *Record, q Request) (*Result, error
 }
 
 func outOfTime(err error) bool {
-	for _, cause := range []error{cni.ErrTimeout, context.DeadlineExceeded, context.Canceled, dhcp.ErrNoOffer} {
+	for _, cause := range []error{cni.ErrTimeout, context.DeadlineExceeded, context.Canceled, grant.ErrNoOffer} {
 		if errors.Is(err, cause) {
 			return true
 		}
@@ -138,7 +142,9 @@ func outOfTime(err error) bool {
 
 // addWanting runs CNI ADD with the lease service waiting for its call.
 func (m *Manager) addWanting(ctx context.Context, r *Record, q Request, wanted []netip.Addr) (*Result, error) {
-	expectation, err := m.expect(r, q.Namespace, wanted)
+	expected := m.expected(r, q.Namespace)
+	expected.Wish, expected.Timeout, expected.Probe = wish(q.Address, wanted), q.DHCPTimeout, q.Probe
+	expectation, err := m.leases.Expect(expected)
 	if err != nil {
 		return nil, err
 	}
@@ -155,22 +161,21 @@ func (m *Manager) addWanting(ctx context.Context, r *Record, q Request, wanted [
 			link.Sandbox = r.Namespace.String()
 		}
 	}
-	result := &Result{CNI: res}
-	if lease, ok := m.leases.Lease(r.CNIContainerID(), r.Interface); ok {
-		result.Lease = &lease
-	}
-	return result, nil
+	return &Result{CNI: res, Leases: m.leases.Leases(r.CNIContainerID(), r.Interface)}, nil
 }
 
 // complete records what ADD made. Without success it returns the record as it was.
-func (m *Manager) complete(ctx context.Context, r *Record, ns *netns.Namespace, result *Result) (*Record, error) {
+func (m *Manager) complete(ctx context.Context, r *Record, q Request, result *Result) (*Record, error) {
 	if ctx.Err() != nil {
 		return r, context.Cause(ctx)
 	}
 	done := *r
 	done.State, done.Result = Attached, result
 	var err error
-	if done.Link, err = m.newLink(r, ns, result); err != nil {
+	if done.Link, err = m.newLink(r, q.Namespace, result); err != nil {
+		return r, err
+	}
+	if err := m.addIPv6(ctx, &done, q); err != nil {
 		return r, err
 	}
 	if err := m.put(&done); err != nil {
@@ -179,16 +184,24 @@ func (m *Manager) complete(ctx context.Context, r *Record, ns *netns.Namespace, 
 	return &done, nil
 }
 
-func (m *Manager) expect(r *Record, ns *netns.Namespace, wanted []netip.Addr) (*dhcp.Expectation, error) {
-	a := dhcp.Attachment{ID: r.CNIContainerID(), Interface: r.Interface}
+// expected is the record's attachment as the lease service waits for it.
+func (m *Manager) expected(r *Record, ns *netns.Namespace) dhcp.Attachment {
+	a := dhcp.Attachment{ID: r.CNIContainerID(), Interface: r.Interface, Identity: m.leaseIdentity(r)}
 	if ns != nil {
 		a.Namespace = ns
 	}
+	return a
+}
+
+// wish is the one address of DHCP's that is to be had, or to be had again.
+func wish(address netip.Addr, wanted []netip.Addr) grant.Wish {
+	if address.IsValid() {
+		return grant.Wish{Address: address, Strict: true}
+	}
 	for _, ip := range wanted {
 		if ip.Is4() {
-			a.RequestedIP = ip
-			break
+			return grant.Wish{Address: ip}
 		}
 	}
-	return m.leases.Expect(a)
+	return grant.Wish{}
 }

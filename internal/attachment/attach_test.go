@@ -9,7 +9,7 @@ import (
 	"time"
 
 	"github.com/net-porter/net-porter/internal/cni"
-	"github.com/net-porter/net-porter/internal/dhcp"
+	"github.com/net-porter/net-porter/internal/dhcp/grant"
 	"github.com/net-porter/net-porter/internal/testlab"
 )
 
@@ -86,7 +86,7 @@ func TestWantedAddresses(t *testing.T) {
 		{"taken by somebody else", errors.New("taken"), []string{add, del, add}, false},
 		{"a plugin that hangs", cni.ErrTimeout, []string{add, del}, true},
 		{"time is over", context.DeadlineExceeded, []string{add, del}, true},
-		{"no DHCP server", dhcp.ErrNoOffer, []string{add, del}, true},
+		{"no DHCP server", grant.ErrNoOffer, []string{add, del}, true},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			r := &runner{}

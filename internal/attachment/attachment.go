@@ -92,10 +92,11 @@ const (
 	Detaching State = "detaching"
 )
 
-// Result is what an attach gave: CNI's result, and the DHCP lease if there is one.
+// Result is what an attach gave: CNI's result, and the DHCP leases in it as they were
+// then.
 type Result struct {
-	CNI   *types100.Result `json:"cni"`
-	Lease *dhcp.Lease      `json:"lease,omitempty"`
+	CNI    *types100.Result `json:"cni"`
+	Leases []dhcp.Lease     `json:"leases,omitempty"`
 }
 
 // Record is an attachment as the journal has it. Detach works by what stands here,
@@ -108,6 +109,8 @@ type Record struct {
 	Resource  string    `json:"resource"`
 	State     State     `json:"state"`
 	Created   time.Time `json:"created"`
+	// KnownAs is the container's name or id, by which its LAN knows it again.
+	KnownAs string `json:"known_as,omitempty"`
 
 	Namespace netns.ID        `json:"namespace"`
 	NSID      int32           `json:"nsid"`   // the namespace's id in the daemon's, see netns.Registry

@@ -15,6 +15,7 @@ import (
 
 	"github.com/net-porter/net-porter/internal/cni"
 	"github.com/net-porter/net-porter/internal/dhcp"
+	"github.com/net-porter/net-porter/internal/identity"
 	"github.com/net-porter/net-porter/internal/netns"
 )
 
@@ -27,7 +28,8 @@ type Runner interface {
 // Leases is the service that CNI's dhcp plugin talks to; *dhcp.Service is one.
 type Leases interface {
 	Expect(dhcp.Attachment) (*dhcp.Expectation, error)
-	Lease(id, ifname string) (dhcp.Lease, bool)
+	Leases(id, ifname string) []dhcp.Lease
+	Status(id, ifname string) []dhcp.Status
 	Forget(id, ifname string) error
 }
 
@@ -40,6 +42,8 @@ type Manager struct {
 	leases     Leases
 	socket     string
 	namespaces Namespaces
+	finder     Finder
+	host       identity.Host
 	boot       string
 	log        *slog.Logger
 	now        func() time.Time
@@ -62,6 +66,10 @@ type Options struct {
 	// LeaseSocket is the path on which CNI's dhcp plugin finds Leases.
 	LeaseSocket string
 	Namespaces  Namespaces
+	// Finder reaches namespaces for Reopen.
+	Finder Finder
+	// Host is what identities are derived from.
+	Host identity.Host
 	// Timeout is for all that one Attach does, the removal of what was there before
 	// included; undoing it has as long again. 0 sets no bound.
 	Timeout time.Duration
@@ -72,7 +80,7 @@ type Options struct {
 func NewManager(o Options) (*Manager, error) {
 	m := &Manager{
 		journal: o.Journal, runner: o.Runner, leases: o.Leases, socket: o.LeaseSocket,
-		namespaces: o.Namespaces, log: o.Logger, now: time.Now, timeout: o.Timeout,
+		namespaces: o.Namespaces, finder: o.Finder, host: o.Host, log: o.Logger, now: time.Now, timeout: o.Timeout,
 		records: map[Key]*Record{}, inherited: map[*Record]bool{},
 	}
 	var err error
@@ -104,6 +112,19 @@ type Request struct {
 	Ports json.RawMessage
 	// Wanted are addresses to have again, which the plugins may or may not grant.
 	Wanted []netip.Addr
+	// Address is one to have of a DHCP server or not to be attached; invalid: any.
+	Address netip.Addr
+
+	// KnownAs is the container's name or id, by which its LAN is to know it again.
+	KnownAs string
+	// StableMAC: the MAC is derived from what the interface is known by.
+	StableMAC bool
+	// DHCPTimeout bounds an acquisition of addresses; 0 means dhcp.DefaultTimeout.
+	DHCPTimeout time.Duration
+	// Probe: a DHCP address is used only if no other machine claims it.
+	Probe bool
+	// IPv6Wait is how long addresses from router advertisements are waited for.
+	IPv6Wait time.Duration
 }
 
 // Replays reports whether the addresses are those that the key had a moment ago on
@@ -158,6 +179,13 @@ func (m *Manager) Counts() map[string]int {
 		counts[r.Resource]++
 	}
 	return counts
+}
+
+// withdraw takes back what reserve has shown.
+func (m *Manager) withdraw(r *Record) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	delete(m.records, r.Key)
 }
 
 func (m *Manager) put(r *Record) error {

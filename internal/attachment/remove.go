@@ -45,6 +45,7 @@ func (m *Manager) removeLocked(ctx context.Context, r *Record, presented *netns.
 		// What is owed is in the journal in any state: go on.
 		m.log.Error("cannot mark an attachment as detaching", "attachment", r.Key.String(), "error", err)
 	}
+	last := m.View(r) // before its leases are gone
 	if err := m.undo(ctx, &going, presented); err != nil {
 		return err
 	}
@@ -54,7 +55,7 @@ func (m *Manager) removeLocked(ctx context.Context, r *Record, presented *netns.
 	m.mu.Lock()
 	delete(m.records, r.Key)
 	m.mu.Unlock()
-	m.replays.remember(r, m.now())
+	m.replays.remember(last, m.now())
 	return nil
 }
 
@@ -122,7 +123,7 @@ func (m *Manager) del(ctx context.Context, r *Record, ns *netns.Namespace) error
 	if err != nil {
 		return fmt.Errorf("cannot use the recorded configuration: %w", err)
 	}
-	expectation, err := m.expect(r, ns, nil)
+	expectation, err := m.leases.Expect(m.expected(r, ns))
 	if err != nil {
 		return err
 	}

@@ -8,6 +8,8 @@ import (
 	"sync"
 	"time"
 
+	types100 "github.com/containernetworking/cni/pkg/types/100"
+
 	"github.com/net-porter/net-porter/internal/netns"
 )
 
@@ -35,17 +37,20 @@ type replays struct {
 	entries map[Key]replayed
 }
 
-func (r *replays) remember(rec *Record, now time.Time) {
-	if rec.Result == nil || rec.Result.CNI == nil {
+func (r *replays) remember(rec View, now time.Time) {
+	if rec.CNI == nil {
 		return
 	}
 	entry := replayed{
 		resource: rec.Resource, namespace: rec.Namespace,
 		macs: rec.MACs(), until: now.Add(replayFor),
 	}
-	for _, ip := range rec.Result.CNI.IPs {
-		if a, ok := netip.AddrFromSlice(ip.Address.IP); ok {
-			entry.ips = append(entry.ips, a.Unmap())
+	// Podman knows the addresses of the beginning, whatever leases have made of them.
+	for _, result := range []*types100.Result{rec.CNI, rec.Result.CNI} {
+		for _, ip := range result.IPs {
+			if a, ok := netip.AddrFromSlice(ip.Address.IP); ok {
+				entry.ips = append(entry.ips, a.Unmap())
+			}
 		}
 	}
 	r.mu.Lock()

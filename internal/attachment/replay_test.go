@@ -14,9 +14,9 @@ func TestReplaysAreBoundedPerUser(t *testing.T) {
 	m := open(t, t.TempDir(), &runner{})
 	remember := func(uid uint32, id, ip string) Key {
 		k := Key{uid, id, "eth0"}
-		m.replays.remember(&Record{Key: k, Resource: "lan", Result: &Result{CNI: &types100.Result{
+		m.replays.remember(m.View(&Record{Key: k, Resource: "lan", Result: &Result{CNI: &types100.Result{
 			IPs: []*types100.IPConfig{{Address: net.IPNet{IP: net.ParseIP(ip), Mask: net.CIDRMask(24, 32)}}},
-		}}}, m.now())
+		}}}), m.now())
 		return k
 	}
 	for i := range 2 * replaysPerUser {

@@ -11,6 +11,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/net-porter/net-porter/internal/dhcp/grant"
 	"github.com/net-porter/net-porter/internal/testlab"
 )
 
@@ -23,10 +24,7 @@ func TestSeedConfigurationGetsAddressHostNameAndDNSButNoRoute(t *testing.T) {
 	e := h.expect(Attachment{Namespace: ns})
 	r := h.add(testID, ns, seedIPAM)
 
-	lease, ok := h.Lease(testID, testIfname)
-	if !ok {
-		t.Fatal("no lease is held")
-	}
+	lease := h.held()
 	if got := r.IPs[0].Address.String(); got != lease.Address.String() || lease.Address.Bits() != 24 {
 		t.Errorf("result has %s, the lease %s", got, lease.Address)
 	}
@@ -41,11 +39,11 @@ func TestSeedConfigurationGetsAddressHostNameAndDNSButNoRoute(t *testing.T) {
 	if leases := lan.Leases(); !strings.Contains(leases, lease.Address.Addr().String()+" web_1 00:") {
 		t.Errorf("no host name or client id in the server's leases:\n%s", leases)
 	}
-	if want := append([]byte{0}, testID+"/lan/eth0"...); string(lease.ClientID) != string(want) {
-		t.Errorf("client id %q, want %q", lease.ClientID, want)
+	if want := append([]byte{0}, testID+"/lan/eth0"...); string(lease.ClientID()) != string(want) {
+		t.Errorf("client id %q, want %q", lease.ClientID(), want)
 	}
-	if lease.Server != netip.MustParseAddr(testlab.LANServer) || lease.Expiry.Sub(lease.Acquired) != time.Hour ||
-		!lease.T1.Before(lease.T2) || !lease.T2.Before(lease.Expiry) {
+	if lease.Server != netip.MustParseAddr(testlab.LANServer) || lease.Lifetime != time.Hour ||
+		lease.T1 >= lease.T2 || lease.T2 >= lease.Lifetime {
 		t.Errorf("lease %+v", lease)
 	}
 	if e.Err() != nil {
@@ -97,7 +95,7 @@ func TestRequestedAddressIsAskedFor(t *testing.T) {
 	lan := testlab.NewLAN(t)
 	h := newHarness(t)
 	ns := lan.NewContainerNS(testIfname)
-	h.expect(Attachment{Namespace: ns, RequestedIP: netip.MustParseAddr("192.0.2.177")})
+	h.expect(Attachment{Namespace: ns, Wish: grant.Wish{Address: netip.MustParseAddr("192.0.2.177")}})
 	if got := h.add(testID, ns, seedIPAM).IPs[0].Address.String(); got != "192.0.2.177/24" {
 		t.Errorf("got %s", got)
 	}
@@ -132,7 +130,7 @@ func TestManyAtOnceGetDifferentAddresses(t *testing.T) {
 	}
 	wg.Wait()
 	seen := map[netip.Prefix]bool{}
-	for _, l := range h.Leases() {
+	for _, l := range h.All() {
 		seen[l.Address] = true
 	}
 	if len(seen) != n {
@@ -142,14 +140,14 @@ func TestManyAtOnceGetDifferentAddresses(t *testing.T) {
 
 func TestNoServerEndsWithErrNoOffer(t *testing.T) {
 	lan := testlab.NewLAN(t, testlab.WithoutServer())
-	h := newHarness(t, func(o *Options) { o.Timeout = 2 * time.Second })
+	h := newHarness(t)
 	ns := lan.NewContainerNS(testIfname)
-	e := h.expect(Attachment{Namespace: ns})
+	e := h.expect(Attachment{Namespace: ns, Timeout: 2 * time.Second})
 	_, err := output(h.plugin("dhcp", "ADD", testID, ns.Path(), seedIPAM))
-	if err == nil || !strings.Contains(err.Error(), ErrNoOffer.Error()) {
+	if err == nil || !strings.Contains(err.Error(), grant.ErrNoOffer.Error()) {
 		t.Errorf("the plugin says %v", err)
 	}
-	if !errors.Is(e.Err(), ErrNoOffer) {
+	if !errors.Is(e.Err(), grant.ErrNoOffer) {
 		t.Errorf("Err() = %v", e.Err())
 	}
 	if got := <-h.obs.exchanges; got != "acquire no-offer" {
@@ -159,14 +157,14 @@ func TestNoServerEndsWithErrNoOffer(t *testing.T) {
 
 func TestParentDownIsSaid(t *testing.T) {
 	lan := testlab.NewLAN(t, testlab.WithoutServer())
-	h := newHarness(t, func(o *Options) { o.Timeout = 2 * time.Second })
+	h := newHarness(t)
 	ns := lan.NewContainerNS(testIfname)
 	setLink(t, lan.ParentName, "down")
-	e := h.expect(Attachment{Namespace: ns})
+	e := h.expect(Attachment{Namespace: ns, Timeout: 2 * time.Second})
 	if _, err := output(h.plugin("dhcp", "ADD", testID, ns.Path(), seedIPAM)); err == nil {
 		t.Fatal("ADD succeeded")
 	}
-	if !errors.Is(e.Err(), ErrLinkDown) {
+	if !errors.Is(e.Err(), grant.ErrLinkDown) {
 		t.Errorf("Err() = %v", e.Err())
 	}
 }
@@ -213,7 +211,7 @@ func TestCallsNamespaceIsNeverUsed(t *testing.T) {
 	mine, other := lan.NewContainerNS(testIfname), lan.NewContainerNS(testIfname)
 	h.expect(Attachment{Namespace: mine})
 	h.add(testID, other, seedIPAM)
-	lease, _ := h.Lease(testID, testIfname)
+	lease := h.held()
 	if mac := macOf(t, mine); lease.MAC != mac {
 		t.Errorf("the lease is for %s, want the expected namespace's %s", lease.MAC, mac)
 	}

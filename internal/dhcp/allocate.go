@@ -4,17 +4,23 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"net"
-	"net/netip"
+	"sync"
 	"time"
 
 	"github.com/containernetworking/cni/pkg/skel"
 	current "github.com/containernetworking/cni/pkg/types/100"
-	"github.com/insomniacslk/dhcp/dhcpv4"
+
+	"github.com/net-porter/net-porter/internal/dhcp/dhcp4"
+	"github.com/net-porter/net-porter/internal/dhcp/dhcp6"
+	"github.com/net-porter/net-porter/internal/dhcp/grant"
 )
 
-// allocate answers with the lease that is held for the call's interface, and first
-// acquires it if there is none. When ctx or the expectation ends before the answer is
+// laterProbes is how many ARP probes follow the one that is sent before an address is
+// used: RFC 5227, section 1.1, PROBE_NUM less one.
+const laterProbes = 2
+
+// allocate answers with the leases that are held for the call's interface, and first
+// acquires them if there are none. When ctx or the expectation ends before the answer is
 // ready, what was acquired is released again.
 func (s *Service) allocate(ctx context.Context, args *skel.CmdArgs) (result *current.Result, err error) {
 	e, err := s.admit(args.ContainerID, args.IfName)
@@ -22,10 +28,10 @@ func (s *Service) allocate(ctx context.Context, args *skel.CmdArgs) (result *cur
 		return nil, err
 	}
 	defer func() { e.end(err) }()
-	if held, ok := s.Lease(args.ContainerID, args.IfName); ok {
-		return held.result(), nil
+	if held := s.Leases(args.ContainerID, args.IfName); len(held) > 0 {
+		return resultOf(held)
 	}
-	req, err := parseRequest(args.ContainerID, args.IfName, args.Args, args.StdinData)
+	req, err := parseRequest(args.Args, args.StdinData)
 	if err != nil {
 		return nil, err
 	}
@@ -34,27 +40,126 @@ func (s *Service) allocate(ctx context.Context, args *skel.CmdArgs) (result *cur
 	}
 	ctx, cancel := e.during(ctx)
 	defer cancel()
-
-	start := time.Now()
-	lease, err := s.acquire(ctx, e.attachment, req)
-	s.observe("acquire", start, err)
+	leases, err := s.acquireAll(ctx, &e.attachment, req)
+	for _, over := range []context.Context{ctx, e.ctx} { // ctx learns of the other's end a little later
+		if err == nil && over.Err() != nil {
+			err = context.Cause(over)
+		}
+	}
 	if err != nil {
+		for _, l := range leases {
+			s.giveBack(l, e.attachment.Namespace)
+		}
 		return nil, fmt.Errorf("cannot get an address by DHCP: %w", err)
 	}
-	err = s.remember(lease)
-	if ctx.Err() != nil {
-		err = context.Cause(ctx)
-	}
-	if err != nil {
-		s.giveBack(lease, e.attachment.Namespace)
-		return nil, err
-	}
-	s.log.Debug("lease acquired", "id", lease.ID, "interface", lease.Interface,
-		"address", lease.Address, "server", lease.Server, "expiry", lease.Expiry)
-	return lease.result(), nil
+	return resultOf(leases)
 }
 
-// release gives back the lease of the call's interface. It never fails for the
+// acquireAll acquires a lease in each of the families that are wanted, at the same time.
+// Beside an error it returns what was acquired.
+func (s *Service) acquireAll(ctx context.Context, a *Attachment, req *request) ([]Lease, error) {
+	ctx, cancel := context.WithTimeoutCause(ctx, a.Timeout, grant.ErrTimeout)
+	defer cancel()
+	leases, errs := make([]Lease, len(req.families)), make([]error, len(req.families))
+	var wg sync.WaitGroup
+	for i, family := range req.families {
+		acquire := func() {
+			defer s.noPanic(&errs[i])
+			start := time.Now()
+			leases[i], errs[i] = s.acquire(ctx, a, req, family)
+			s.observe(family, "acquire", start, errs[i])
+		}
+		if i == len(req.families)-1 {
+			acquire()
+		} else {
+			wg.Go(acquire)
+		}
+	}
+	wg.Wait()
+	var held []Lease
+	for _, l := range leases {
+		if l.Address.IsValid() {
+			held = append(held, l)
+		}
+	}
+	return held, errors.Join(errs...)
+}
+
+// acquire sets the interface up, runs the exchange, and records what it came to. A lease
+// that could not be recorded comes beside the error.
+func (s *Service) acquire(ctx context.Context, a *Attachment, req *request, family Family) (Lease, error) {
+	l := s.newLease(a, req, family)
+	x, err := s.openSession(a.Namespace, &l,
+		func() (*link, error) { return openLink(a.Interface, 0) },
+		func(dev *link) error {
+			l.complete(a, req, dev)
+			if err := dev.watch(); err != nil {
+				return err
+			}
+			// A packet socket that is bound while the link is down reports just that.
+			return dev.setUp(ctx)
+		})
+	if err != nil {
+		return Lease{}, err
+	}
+	defer x.close()
+	if err := x.link.waitReady(ctx); err != nil {
+		return Lease{}, err
+	}
+	wish := a.Wish
+	if family == IPv6 {
+		wish = grant.Wish{}
+	}
+	if !wish.Address.IsValid() {
+		wish.Address = s.memory.recall(&l)
+	}
+	g, err := x.Acquire(ctx, wish)
+	if err != nil {
+		return Lease{}, err
+	}
+	l = l.with(g, s.clock.now())
+	x.announce(g, s.logOf(&l))
+	x.link.setMTU(g.MTU, s.logOf(&l))
+	if l.Probe {
+		l.Probes = laterProbes
+	}
+	s.supersede(&l)
+	if err := s.remember(l); err != nil {
+		return l, err
+	}
+	s.logOf(&l).Debug("lease acquired", "address", l.Address, "server", l.Server, "lifetime", l.Lifetime)
+	return l, nil
+}
+
+func (s *Service) newLease(a *Attachment, req *request, family Family) Lease {
+	l := Lease{
+		ID: a.ID, Interface: a.Interface, Family: family, Network: req.network, Parent: req.parent,
+		HostName: req.hostName, BootID: s.bootID,
+	}
+	if family == IPv6 {
+		l.DHCP6 = &dhcp6.Params{DUID: a.Identity.DUID, IAID: a.Identity.IAID, FQDN: req.fqdn}
+		return l
+	}
+	l.DHCP4 = &dhcp4.Params{ClientID: a.Identity.ClientID, Options: req.options, Requested: req.codes}
+	l.Priority, l.Probe = req.priority, a.Probe
+	if req.clientID != nil {
+		l.DHCP4.ClientID = req.clientID
+	}
+	return l
+}
+
+// complete fills in what the interface has to say.
+func (l *Lease) complete(a *Attachment, req *request, dev *link) {
+	l.MAC = dev.mac.String()
+	switch {
+	case l.DHCP6 != nil && l.DHCP6.DUID == nil:
+		l.DHCP6.DUID = append([]byte{0, 3, 0, 1}, dev.mac...) // DUID-LL (RFC 8415, section 11.4)
+	case l.DHCP4 != nil && l.DHCP4.ClientID == nil:
+		l.DHCP4.ClientID = defaultClientID(a.ID, req.network, a.Interface)
+	}
+}
+
+// release gives back the leases of the call's interface. It never fails for the
 // network's sake: CNI's DEL would be stuck with it.
 func (s *Service) release(_ context.Context, args *skel.CmdArgs) (err error) {
 	e, err := s.admit(args.ContainerID, args.IfName)
@@ -62,123 +167,45 @@ func (s *Service) release(_ context.Context, args *skel.CmdArgs) (err error) {
 		return err
 	}
 	defer func() { e.end(err) }()
-	if lease, ok := s.Lease(args.ContainerID, args.IfName); ok {
-		s.giveBack(lease, e.attachment.Namespace)
+	for _, l := range s.Leases(args.ContainerID, args.IfName) {
+		s.giveBack(l, e.attachment.Namespace)
 	}
 	return nil
 }
 
+// releaseTime bounds a release, of which only DHCPv6 has an answer to wait for.
+const releaseTime = 2 * time.Second
+
 // giveBack tells the server that the lease is no longer needed, as well as can be,
 // and drops the record.
 func (s *Service) giveBack(l Lease, ns Namespace) {
-	log := s.log.With("id", l.ID, "interface", l.Interface, "address", l.Address)
-	if ns == nil {
-		log.Warn("lease dropped without telling the server: the namespace is gone", "expiry", l.Expiry)
-	} else {
+	log := s.logOf(&l).With("address", l.Address)
+	switch {
+	case l.BootID != s.bootID || l.overAt(s.clock.now()):
+		log.Debug("lease dropped: its time is over", "server", l.Server)
+	case l.Superseded:
+		log.Debug("lease dropped: another attachment has it", "server", l.Server)
+	default:
+		ctx, cancel := context.WithTimeoutCause(context.Background(), releaseTime, grant.ErrTimeout)
+		defer cancel()
 		start := time.Now()
-		err := sendRelease(l, ns)
-		s.observe("release", start, err)
+		var err error
+		if ns != nil {
+			err = s.sendRelease(ctx, &l, ns)
+		} else {
+			err = s.sendReleaseFromHost(ctx, &l)
+		}
+		s.observe(l.Family, "release", start, err)
 		if err != nil {
-			log.Warn("lease dropped, but the server could not be told", "error", err, "expiry", l.Expiry)
+			log.Warn("lease dropped, but the server could not be told", "error", err)
 		} else {
 			log.Debug("lease released", "server", l.Server)
 		}
 	}
-	if err := s.Forget(l.ID, l.Interface); err != nil {
+	if !l.Refused {
+		s.memory.remember(&l)
+	}
+	if err := s.forget(l.key()); err != nil {
 		log.Error("cannot remove a lease's record", "error", err)
 	}
-}
-
-// acquire sets the interface up and runs the exchange, in Options.Timeout at most.
-func (s *Service) acquire(ctx context.Context, a Attachment, req *request) (Lease, error) {
-	ctx, cancel := context.WithTimeoutCause(ctx, s.opts.Timeout, errTimeout)
-	defer cancel()
-	var l *link
-	var p *port
-	err := a.Namespace.Do(func() (err error) {
-		if l, err = openLink(a.Interface); err != nil {
-			return err
-		}
-		// A packet socket that is bound while the link is down reports just that.
-		if err = l.setUp(); err != nil {
-			return err
-		}
-		p, err = openPort(l.index, l.mac)
-		return err
-	})
-	if l != nil {
-		defer l.close()
-	}
-	if p != nil {
-		defer p.close()
-	}
-	if err != nil {
-		return Lease{}, err
-	}
-	if err := l.waitReady(ctx); err != nil {
-		return Lease{}, err
-	}
-	x := &exchange{
-		wire: p, mac: l.mac, request: req, requested: a.RequestedIP, badFrame: s.opts.Observer.CountBadFrame,
-		log: s.log.With("id", a.ID, "interface", a.Interface),
-	}
-	lease, err := x.acquire(ctx)
-	if err != nil {
-		return Lease{}, err
-	}
-	if err := p.announce(l.mac, lease.Address.Addr()); err != nil {
-		x.log.Warn("the new address could not be announced to the LAN", "address", lease.Address, "error", err)
-	}
-	lease.ID, lease.Interface, lease.Network = a.ID, a.Interface, req.network
-	lease.MAC, lease.ClientID, lease.HostName = l.mac.String(), req.clientID, req.hostName
-	lease.Options, lease.Requested, lease.Priority = req.options, req.codes, req.priority
-	return lease, nil
-}
-
-// sendRelease sends one DHCPRELEASE (RFC 2131, section 4.4.6): from the leased
-// address, since servers on Linux drop what comes from 0.0.0.0, and straight to the
-// MAC that the ACK came from, since the interface may be deleted before an answer to
-// ARP would come. There is no reply to wait for.
-func sendRelease(l Lease, ns Namespace) error {
-	msg, err := releaseMessage(l)
-	if err != nil {
-		return err
-	}
-	dst, err := net.ParseMAC(l.ServerMAC)
-	if err != nil {
-		return fmt.Errorf("the server's MAC: %w", err)
-	}
-	return ns.Do(func() error {
-		dev, err := openLink(l.Interface)
-		if err != nil {
-			return err
-		}
-		defer dev.close()
-		p, err := openPort(dev.index, dev.mac)
-		if err != nil {
-			return err
-		}
-		defer p.close()
-		if err := p.send(dst, l.Address.Addr(), l.Server, msg.ToBytes()); err != nil {
-			return fmt.Errorf("cannot send RELEASE: %w", err)
-		}
-		return nil
-	})
-}
-
-func releaseMessage(l Lease) (*dhcpv4.DHCPv4, error) {
-	mac, err := net.ParseMAC(l.MAC)
-	if err != nil {
-		return nil, fmt.Errorf("the lease's MAC: %w", err)
-	}
-	if l.Address.Addr() == (netip.Addr{}) {
-		return nil, errors.New("the lease has no address")
-	}
-	msg, err := newMessage(dhcpv4.MessageTypeRelease, mac, l.ClientID)
-	if err != nil {
-		return nil, err
-	}
-	msg.ClientIPAddr = l.Address.Addr().AsSlice()
-	setOption(msg, optServerID, l.Server.AsSlice())
-	return msg, nil
 }

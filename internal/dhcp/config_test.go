@@ -6,10 +6,12 @@ import (
 	"slices"
 	"strings"
 	"testing"
+
+	"github.com/net-porter/net-porter/internal/dhcp/dhcp4"
 )
 
 func parseIPAM(ipam, args string) (*request, error) {
-	return parseRequest(testID, testIfname, args, fmt.Appendf(nil, `{"cniVersion":"1.0.0","name":"lan","ipam":{"type":"dhcp"%s}}`, ipam))
+	return parseRequest(args, fmt.Appendf(nil, `{"cniVersion":"1.0.0","name":"lan","ipam":{"type":"dhcp"%s}}`, ipam))
 }
 
 func TestWhatIsAskedFor(t *testing.T) {
@@ -48,7 +50,7 @@ func TestConfigurationErrorsNameTheOption(t *testing.T) {
 		}
 	}
 	for _, stdin := range []string{``, `{}`, `[]`, `{"ipam":3}`} {
-		if _, err := parseRequest(testID, testIfname, "", []byte(stdin)); !errors.Is(err, ErrInvalid) {
+		if _, err := parseRequest("", []byte(stdin)); !errors.Is(err, ErrInvalid) {
 			t.Errorf("%q: %v", stdin, err)
 		}
 	}
@@ -58,26 +60,65 @@ func TestProvide(t *testing.T) {
 	const provide = `,"provide":[{"option":"host-name","value":"fallback","fromArg":"K8S_POD_NAME"},` +
 		`{"option":"vendor-class-identifier","value":"np"},{"option":"dhcp-client-identifier","fromArg":"CID"}]`
 	for _, tt := range []struct{ args, host, clientID string }{
-		{"IgnoreUnknown=1", "fallback", "\x00" + testID + "/lan/eth0"},
-		{"IgnoreUnknown=1;K8S_POD_NAME=web", "web", "\x00" + testID + "/lan/eth0"},
-		{"K8S_POD_NAME=proj_web.1-", "proj_web.1", "\x00" + testID + "/lan/eth0"},
+		{"IgnoreUnknown=1", "fallback", ""},
+		{"IgnoreUnknown=1;K8S_POD_NAME=web", "web", ""},
+		{"K8S_POD_NAME=proj_web.1-", "proj_web.1", ""},
 		{"K8S_POD_NAME=a b\nc;CID=my-id", "a-b-c", "my-id"},
-		{"K8S_POD_NAME=---", "", "\x00" + testID + "/lan/eth0"},
-		{"K8S_POD_NAME=" + strings.Repeat("x", 70), strings.Repeat("x", 63), "\x00" + testID + "/lan/eth0"},
+		{"K8S_POD_NAME=---", "", ""},
+		{"K8S_POD_NAME=" + strings.Repeat("x", 70), strings.Repeat("x", 63), ""},
 	} {
 		r, err := parseIPAM(provide, tt.args)
 		if err != nil {
 			t.Errorf("%q: %v", tt.args, err)
 			continue
 		}
-		sent := ""
-		for _, o := range r.options {
-			if o.Code == optHostName {
-				sent = string(o.Value)
-			}
+		if got := sent(r, dhcp4.OptHostName); got != tt.host || r.hostName != tt.host || string(r.clientID) != tt.clientID {
+			t.Errorf("%q: host name %q, client id %q", tt.args, got, r.clientID)
 		}
-		if sent != tt.host || r.hostName != tt.host || string(r.clientID) != tt.clientID {
-			t.Errorf("%q: host name %q, client id %q", tt.args, sent, r.clientID)
+	}
+}
+
+// sent is the value of an option that is sent, "" without it.
+func sent(r *request, code uint16) string {
+	for _, o := range r.options {
+		if o.Code == code {
+			return string(o.Value)
+		}
+	}
+	return ""
+}
+
+// RFC 4702: with option 81 the host name has no option of its own.
+func TestProvideFQDN(t *testing.T) {
+	for _, tt := range []struct{ provide, args, want, host string }{
+		{`{"option":"client-fqdn","fromArg":"K8S_POD_NAME"}`, "K8S_POD_NAME=web_1.lan", "\x05\x00\x00\x05web_1\x03lan\x00", "web_1.lan"},
+		{`{"option":"81","fromArg":"K8S_POD_NAME"}`, "K8S_POD_NAME=web", "\x05\x00\x00\x03web", "web"},
+		{`{"option":"fqdn","value":"web.example.org."},{"option":"host-name","value":"web"}`, "", "\x05\x00\x00\x03web\x07example\x03org\x00", "web.example.org"},
+	} {
+		r, err := parseIPAM(`,"provide":[`+tt.provide+`]`, tt.args)
+		if err != nil || sent(r, dhcp4.OptFQDN) != tt.want || sent(r, dhcp4.OptHostName) != "" || r.hostName != tt.host {
+			t.Errorf("%s: sends %q, host name %q, known as %q (%v)", tt.provide, sent(r, dhcp4.OptFQDN), sent(r, dhcp4.OptHostName), r.hostName, err)
+		}
+	}
+}
+
+func TestFamilies(t *testing.T) {
+	for _, tt := range []struct {
+		ipam string
+		want []Family
+	}{
+		{``, []Family{IPv4}},
+		{`,"ipv6":true`, []Family{IPv4, IPv6}},
+		{`,"ipv4":false,"ipv6":true`, []Family{IPv6}},
+		{`,"ipv4":false`, nil},
+	} {
+		r, err := parseIPAM(tt.ipam, "")
+		if tt.want == nil {
+			if !errors.Is(err, ErrInvalid) {
+				t.Errorf("%s: %v", tt.ipam, err)
+			}
+		} else if err != nil || !slices.Equal(r.families, tt.want) {
+			t.Errorf("%s: %v (%v)", tt.ipam, r.families, err)
 		}
 	}
 }

@@ -1,19 +1,14 @@
 package dhcp
 
-import "errors"
+import (
+	"errors"
 
-// What [Expectation.Err] and the calls of this package wrap. The IPAM plugin passes
-// on an error's text only, so the texts are stable.
+	"github.com/net-porter/net-porter/internal/dhcp/grant"
+)
+
+// What [Expectation.Err] and the calls of this package wrap beside the errors of package
+// grant. The IPAM plugin passes on an error's text only, so the texts are stable.
 var (
-	// ErrNoOffer says that no usable DHCPOFFER came within the timeout.
-	ErrNoOffer = errors.New("no DHCP server offered an address")
-	// ErrNoAck says that a server offered an address and then did not confirm it
-	// within the timeout.
-	ErrNoAck = errors.New("the DHCP server offered an address but did not confirm it")
-	// ErrNak says that the server kept refusing what it had offered (DHCPNAK).
-	ErrNak = errors.New("the DHCP server refused the address that it had offered")
-	// ErrLinkDown says that the interface could not be set up or got no carrier.
-	ErrLinkDown = errors.New("the link is down")
 	// ErrCanceled says that the exchange was stopped by [Expectation.Done], by the
 	// end of the calling plugin, or by [Service.Close].
 	ErrCanceled = errors.New("the DHCP exchange was cancelled")
@@ -23,6 +18,32 @@ var (
 	ErrBusy = errors.New("another operation on this interface is under way")
 	// ErrInvalid says that an id, interface name or configuration is not well-formed.
 	ErrInvalid = errors.New("invalid")
+	// ErrExpired says that the lease's time is over, and that a new one is being asked for.
+	ErrExpired = errors.New("the lease has expired and no DHCP server has granted another one yet")
 	// ErrClosed says that the service has been closed.
 	ErrClosed = errors.New("the DHCP lease service is closed")
 )
+
+// outcomeOf is an exchange's outcome, as metrics have it.
+func outcomeOf(err error) string {
+	for _, o := range []struct {
+		is   error
+		name string
+	}{
+		{grant.ErrNoOffer, "no-offer"},
+		{grant.ErrNoAck, "no-ack"},
+		{grant.ErrNak, "nak"},
+		{grant.ErrOther, "other-address"},
+		{grant.ErrConflict, "conflict"},
+		{grant.ErrLinkDown, "link-down"},
+		{ErrCanceled, "canceled"},
+	} {
+		if errors.Is(err, o.is) {
+			return o.name
+		}
+	}
+	if err == nil {
+		return "ok"
+	}
+	return "error"
+}

@@ -3,9 +3,12 @@ package dhcp
 import (
 	"context"
 	"fmt"
-	"net/netip"
 	"regexp"
 	"sync"
+	"time"
+
+	"github.com/net-porter/net-porter/internal/dhcp/dhcp4"
+	"github.com/net-porter/net-porter/internal/dhcp/grant"
 )
 
 // Namespace is a network namespace that code can be run in.
@@ -23,9 +26,23 @@ type Attachment struct {
 	// Namespace is used until Done returns and not a moment longer; nil when it is
 	// gone, which suits a release only.
 	Namespace Namespace
-	// RequestedIP is asked for by option 50 (RFC 2132, section 9.1) when valid. It is
-	// a wish: the server may grant another address, see [Service.Lease].
-	RequestedIP netip.Addr
+
+	// Identity is who the client is to servers; a "provide" of dhcp-client-identifier in
+	// the configuration goes before its ClientID.
+	Identity Identity
+	// Wish is the IPv4 address that is asked for, if any.
+	Wish grant.Wish
+	// Timeout bounds the whole acquisition; zero means DefaultTimeout.
+	Timeout time.Duration
+	// Probe: an address is used only if no other machine claims it (RFC 5227).
+	Probe bool
+}
+
+// Identity is who a client is to servers.
+type Identity struct {
+	ClientID []byte // option 61; nil: one that is made of ID, network and interface
+	DUID     []byte // DHCPv6 (RFC 8415, section 11); nil: one of the MAC
+	IAID     uint32 // DHCPv6 (RFC 8415, section 12)
 }
 
 // Expectation admits the IPAM plugin's calls for one attachment.
@@ -42,47 +59,61 @@ type Expectation struct {
 	calls sync.WaitGroup
 }
 
-// Expect admits the plugin's calls for a until Done is called. It fails with
+// Expect admits the plugin's calls for a until Done is called. Meanwhile the interface's
+// leases are not renewed; an exchange for one that is under way is ended. It fails with
 // ErrInvalid when the id or the interface name is malformed, with ErrBusy while the
 // same interface is expected already, with ErrClosed after Close.
 func (s *Service) Expect(a Attachment) (*Expectation, error) {
-	k := key{a.ID, a.Interface}
-	if err := k.validate(); err != nil {
+	p := place{a.ID, a.Interface}
+	if err := p.validate(); err != nil {
 		return nil, err
 	}
-	if a.RequestedIP.IsValid() && !usableHost(a.RequestedIP) {
-		return nil, fmt.Errorf("requested address %s: %w: not an IPv4 host address", a.RequestedIP, ErrInvalid)
+	if a.Wish.Address.IsValid() && !dhcp4.UsableHost(a.Wish.Address) {
+		return nil, fmt.Errorf("requested address %s: %w: not an IPv4 host address", a.Wish.Address, ErrInvalid)
 	}
+	if a.Timeout == 0 {
+		a.Timeout = DefaultTimeout
+	}
+	e := &Expectation{service: s, attachment: a}
+	if err := s.enter(p, e); err != nil {
+		return nil, err
+	}
+	s.suspend(p)
+	return e, nil
+}
+
+func (s *Service) enter(p place, e *Expectation) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.closed {
-		return nil, ErrClosed
+		return ErrClosed
 	}
-	if s.expected[k] != nil {
-		return nil, fmt.Errorf("%s %s: %w", a.ID, a.Interface, ErrBusy)
+	if s.expected[p] != nil {
+		return fmt.Errorf("%s %s: %w", p.id, p.ifname, ErrBusy)
 	}
-	e := &Expectation{service: s, attachment: a}
 	e.ctx, e.cancel = context.WithCancelCause(s.ctx)
-	s.expected[k] = e
-	return e, nil
+	s.expected[p] = e
+	return nil
 }
 
 // Done ends the expectation: a call that is running is cancelled, and what it
 // acquired is released again. When Done returns, the namespace is no longer used.
 // It may be called more than once.
 func (e *Expectation) Done() {
-	k := key{e.attachment.ID, e.attachment.Interface}
-	e.service.mu.Lock()
-	if e.service.expected[k] == e {
-		delete(e.service.expected, k)
-	}
-	e.service.mu.Unlock()
-
 	e.mu.Lock()
+	first := !e.done
 	e.done = true
 	e.mu.Unlock()
 	e.cancel(fmt.Errorf("%w: the attachment was given up", ErrCanceled))
 	e.calls.Wait()
+	if !first {
+		return
+	}
+	p := place{e.attachment.ID, e.attachment.Interface}
+	e.service.mu.Lock()
+	delete(e.service.expected, p)
+	e.service.mu.Unlock()
+	e.service.resume(p)
 }
 
 // Err returns the error of the last call, nil when it succeeded or none came. It
@@ -96,7 +127,7 @@ func (e *Expectation) Err() error {
 // admit finds the expectation of a call and counts the call in; end counts it out.
 func (s *Service) admit(id, ifname string) (*Expectation, error) {
 	s.mu.Lock()
-	e := s.expected[key{id, ifname}]
+	e := s.expected[place{id, ifname}]
 	s.mu.Unlock()
 	if e != nil && e.begin() {
 		e.turn.Lock()
@@ -134,7 +165,7 @@ func (e *Expectation) during(ctx context.Context) (context.Context, context.Canc
 // temporary suffix.
 const maxIDLen = 200
 
-func (k key) validate() error {
+func (k place) validate() error {
 	idOK, _ := regexp.MatchString(`^[0-9]+\.[a-zA-Z0-9][a-zA-Z0-9_.-]*$`, k.id)
 	if !idOK || len(k.id) > maxIDLen {
 		return fmt.Errorf("container id %.100q: %w: want <uid>.<container id>", k.id, ErrInvalid)

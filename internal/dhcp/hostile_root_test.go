@@ -8,7 +8,6 @@ import (
 	"testing"
 
 	"github.com/insomniacslk/dhcp/dhcpv4"
-	"golang.org/x/sys/unix"
 
 	"github.com/net-porter/net-porter/internal/testlab"
 )
@@ -23,50 +22,18 @@ func TestFloodOfHostileFramesOnTheWire(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	var attacker *port
-	if err := lan.Do(func() error {
-		dev, err := net.InterfaceByName("lan0")
-		if err == nil {
-			attacker, err = openPort(dev.Index, dev.HardwareAddr)
-		}
-		return err
-	}); err != nil {
-		t.Fatal(err)
-	}
-	defer attacker.close()
-
 	stop := make(chan struct{})
 	flooded := make(chan struct{})
 	var wg sync.WaitGroup
 	wg.Go(func() {
-		rnd := rand.New(rand.NewPCG(1, 2))
-		for n := 0; ; n++ {
-			select {
-			case <-stop:
-				return
-			default:
-			}
-			msg := reply(t, dhcpv4.MessageTypeOffer, func(m *dhcpv4.DHCPv4) {
-				m.ClientHWAddr = mac
-				m.YourIPAddr = net.IPv4(203, 0, 113, 66).To4()
-			}).ToBytes()
-			for range 1 + rnd.IntN(8) { // behind the MAC, which the filter looks at
-				msg[40+rnd.IntN(len(msg)-40)] = byte(rnd.Uint32())
-			}
-			msg = msg[:40+rnd.IntN(len(msg)-40)]
-			if err := attacker.sendReply(mac, msg); err != nil {
-				t.Error(err)
-				return
-			}
-			if n == 1000 {
-				close(flooded)
-			}
+		if err := lan.Do(func() error { return flood(mac, flooded, stop) }); err != nil {
+			t.Error(err)
 		}
 	})
 	for range 10 {
 		e := h.expect(Attachment{Namespace: ns})
 		h.add(testID, ns, seedIPAM)
-		if l, _ := h.Lease(testID, testIfname); l.Server != netip.MustParseAddr(testlab.LANServer) {
+		if l := h.held(); l.Server != netip.MustParseAddr(testlab.LANServer) {
 			t.Errorf("a lease of the attacker's: %+v", l)
 		}
 		h.del(testID, ns.Path())
@@ -80,9 +47,40 @@ func TestFloodOfHostileFramesOnTheWire(t *testing.T) {
 	}
 }
 
-// sendReply sends from the server's port to the client's.
-func (p *port) sendReply(dst net.HardwareAddr, message []byte) error {
-	packet := udpPacket(netip.MustParseAddr("192.0.2.9"), netip.MustParseAddr("255.255.255.255"), message)
-	packet[21], packet[23] = serverPort, clientPort
-	return p.write(dst, unix.ETH_P_IP, packet)
+// flood sends replies to a MAC, broken behind it, which the filter looks at, until stop.
+// After a thousand it closes flooded.
+func flood(mac net.HardwareAddr, flooded, stop chan struct{}) error {
+	conn, err := net.ListenPacket("ip4:udp", testlab.LANServer)
+	if err != nil {
+		return err
+	}
+	defer conn.Close()
+	everybody := &net.IPAddr{IP: net.IPv4(192, 0, 2, 255)}
+	rnd := rand.New(rand.NewPCG(1, 2))
+	for n := 0; ; n++ {
+		select {
+		case <-stop:
+			return nil
+		default:
+		}
+		msg, err := dhcpv4.New(dhcpv4.WithMessageType(dhcpv4.MessageTypeOffer), dhcpv4.WithHwAddr(mac),
+			dhcpv4.WithYourIP(net.IPv4(203, 0, 113, 66).To4()), dhcpv4.WithServerIP(net.IPv4(192, 0, 2, 9).To4()))
+		if err != nil {
+			return err
+		}
+		msg.OpCode = dhcpv4.OpcodeBootReply
+		b := msg.ToBytes()
+		for range 1 + rnd.IntN(8) {
+			b[40+rnd.IntN(len(b)-40)] = byte(rnd.Uint32())
+		}
+		b = b[:40+rnd.IntN(len(b)-40)]
+		size := 8 + len(b)
+		udp := append([]byte{0, 67, 0, 68, byte(size >> 8), byte(size), 0, 0}, b...)
+		if _, err := conn.WriteTo(udp, everybody); err != nil {
+			return err
+		}
+		if n == 1000 {
+			close(flooded)
+		}
+	}
 }

@@ -1,52 +1,134 @@
 package dhcp
 
 import (
-	"net/netip"
 	"time"
+
+	"github.com/net-porter/net-porter/internal/dhcp/dhcp4"
+	"github.com/net-porter/net-porter/internal/dhcp/dhcp6"
+	"github.com/net-porter/net-porter/internal/dhcp/grant"
 )
 
-// Lease is what a DHCP server granted, with all that is needed to release or renew
-// it in another run of the daemon.
+// Family is the version of IP that a lease is of, and of DHCP.
+type Family int
+
+// The families.
+const (
+	IPv4 Family = 4
+	IPv6 Family = 6
+)
+
+// Lease is what a DHCP server granted to an attachment, with all that is needed to
+// prolong or release it in another run of the daemon. It is replaced, never changed:
+// its slices and pointers are shared.
 type Lease struct {
 	ID        string `json:"id"`        // CNI container id, "<uid>.<container id>"
-	Interface string `json:"interface"` // name inside the namespace
-	Network   string `json:"network"`   // name of the conflist
-
-	// Server is the server's identifier (option 54), the address to renew and release
-	// at. ServerMAC is where its ACK came from: the server itself or its relay.
-	Server    netip.Addr `json:"server"`
-	ServerMAC string     `json:"server_mac"`
+	Interface string `json:"interface"` // name inside the namespace when it was acquired
+	Family    Family `json:"family"`
+	Network   string `json:"network"` // name of the conflist
+	// Parent is the link of the host's that the interface hangs on, "" if unknown: a
+	// RELEASE goes out there once the namespace is gone.
+	Parent string `json:"parent,omitempty"`
 
 	MAC      string `json:"mac"` // of the interface when the lease was acquired
-	ClientID []byte `json:"client_id"`
 	HostName string `json:"host_name,omitempty"`
-	// Options are what the client sends besides the client id, Requested what it asks
-	// for (option 55), Priority the metric of its routes; a renewal repeats them.
-	Options   []Option `json:"options,omitempty"`
-	Requested []byte   `json:"requested"`
-	Priority  int      `json:"priority,omitempty"`
+	// What every message to a server repeats, of the family's.
+	DHCP4 *dhcp4.Params `json:"dhcp4,omitempty"`
+	DHCP6 *dhcp6.Params `json:"dhcp6,omitempty"`
+	// Priority is the metric of its routes.
+	Priority int `json:"priority,omitempty"`
+	// Probe: addresses are probed for other users of them (RFC 5227).
+	Probe bool `json:"probe,omitempty"`
 
-	Address netip.Prefix `json:"address"`
-	Routers []netip.Addr `json:"routers,omitempty"` // option 3, if it applies
-	Routes  []Route      `json:"routes,omitempty"`  // all that apply, in the order to add them
-	DNS     []netip.Addr `json:"dns,omitempty"`     // option 6
-	Domain  string       `json:"domain,omitempty"`  // option 15
-	Search  []string     `json:"search,omitempty"`  // option 119
-	NTP     []netip.Addr `json:"ntp,omitempty"`     // option 42
-	MTU     int          `json:"mtu,omitempty"`     // option 26, bytes; 0: not said
+	grant.Grant
+	// Acquired is when the grant was confirmed last: in time since boot, which counts, and
+	// by the wall clock of that moment.
+	Acquired     time.Duration `json:"acquired"`
+	AcquiredWall time.Time     `json:"acquired_wall"`
+	BootID       string        `json:"boot_id"` // random(4), of the boot that Acquired is of
 
-	// Times of RFC 2131, section 4.4.5, by the wall clock. For an infinite lease T1,
-	// T2 and Expiry are zero.
-	Acquired time.Time `json:"acquired"`
-	T1       time.Time `json:"t1,omitzero"`
-	T2       time.Time `json:"t2,omitzero"`
-	Expiry   time.Time `json:"expiry,omitzero"`
+	// Expired: the grant is over, and another one is being looked for.
+	Expired bool `json:"expired,omitempty"`
+	// Refused: the address was refused or is another machine's, so that it is not asked
+	// for again.
+	Refused bool `json:"refused,omitempty"`
+	// Undone is a grant that the interface may still have something of: it is over, or
+	// has been replaced by Grant, and the interface has not been seen to yet.
+	Undone *grant.Grant `json:"undone,omitempty"`
+	// Probes is how many ARP probes are to follow.
+	Probes int `json:"probes,omitempty"`
+	// Superseded: another attachment has been granted a lease under the same client
+	// identifier, so that this one is not this attachment's to release any more.
+	Superseded bool `json:"superseded,omitempty"`
 }
 
-// Route is a route that a lease brings.
-type Route struct {
-	Destination netip.Prefix `json:"destination"`
-	Gateway     netip.Addr   `json:"gateway"` // 0.0.0.0: the destination is on the link
+func (l *Lease) key() key { return key{l.ID, l.Interface, l.Family} }
+
+// ClientID is who the client is to servers: DHCPv4's client identifier (option 61),
+// DHCPv6's DUID.
+func (l *Lease) ClientID() []byte {
+	if l.DHCP6 != nil {
+		return l.DHCP6.DUID
+	}
+	return l.DHCP4.ClientID
 }
 
-func (l *Lease) key() key { return key{l.ID, l.Interface} }
+// State is where in its life a lease is, in the words of RFC 2131, figure 5.
+type State string
+
+// The states. What follows from time alone is told by it: see [Lease.stateAt].
+const (
+	Bound     State = "bound"
+	Renewing  State = "renewing"
+	Rebinding State = "rebinding"
+	// Selecting: the lease has expired, the interface has no address of it, and servers
+	// are asked for one.
+	Selecting State = "selecting"
+)
+
+// States are all states.
+func States() []State { return []State{Bound, Renewing, Rebinding, Selecting} }
+
+// stateAt is the lease's state at a time since boot. A lease whose time is over and that
+// has not been dealt with yet is still in rebinding.
+func (l *Lease) stateAt(now time.Duration) State {
+	age := now - l.Acquired
+	switch {
+	case l.Expired:
+		return Selecting
+	case l.Infinite() || age < l.T1:
+		return Bound
+	case age < l.T2:
+		return Renewing
+	}
+	return Rebinding
+}
+
+// overAt says whether the address must not be used any more.
+func (l *Lease) overAt(now time.Duration) bool {
+	return l.Expired || !l.Infinite() && now-l.Acquired >= l.Lifetime
+}
+
+// with is the lease with a grant that was confirmed just now.
+func (l Lease) with(g grant.Grant, now time.Duration) Lease {
+	l.Grant, l.Acquired, l.AcquiredWall = g, now, time.Now().Round(0)
+	l.Expired, l.Refused = false, false
+	return l
+}
+
+// Status is a lease as it is at the moment, with times by the wall clock.
+type Status struct {
+	Lease
+	State State
+	// T1At, T2At and Expiry are when it is renewed, rebound and over; zero for a lease
+	// without end, or without an address.
+	T1At, T2At, Expiry time.Time
+}
+
+func (l *Lease) status(now time.Duration) Status {
+	s := Status{Lease: *l, State: l.stateAt(now)}
+	if !l.Infinite() && !l.Expired {
+		base := time.Now().Add(l.Acquired - now).Round(0)
+		s.T1At, s.T2At, s.Expiry = base.Add(l.T1), base.Add(l.T2), base.Add(l.Lifetime)
+	}
+	return s
+}

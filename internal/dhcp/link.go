@@ -5,11 +5,17 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"time"
 
 	"github.com/vishvananda/netlink"
 	"github.com/vishvananda/netlink/nl"
 	"golang.org/x/sys/unix"
+
+	"github.com/net-porter/net-porter/internal/dhcp/grant"
 )
+
+// busyWait is the pause before a link is set up again whose MAC another one still has.
+const busyWait = 20 * time.Millisecond
 
 // link is an interface in a namespace, seen through sockets that were opened inside
 // it and work from anywhere.
@@ -18,26 +24,28 @@ type link struct {
 	index   int
 	mac     net.HardwareAddr
 	handle  *netlink.Handle
-	changes *nl.NetlinkSocket // RTNLGRP_LINK
+	changes *nl.NetlinkSocket // RTNLGRP_LINK, after watch
 }
 
-// openLink must be called inside the link's namespace.
-func openLink(name string) (*link, error) {
+// openLink must be called inside the link's namespace. The link is known by its index,
+// or where that is 0 by its name.
+func openLink(name string, index int) (*link, error) {
 	handle, err := netlink.NewHandle(unix.NETLINK_ROUTE)
 	if err != nil {
 		return nil, fmt.Errorf("cannot open netlink: %w", err)
 	}
-	l := &link{name: name, handle: handle}
-	if l.changes, err = nl.Subscribe(unix.NETLINK_ROUTE, unix.RTNLGRP_LINK); err != nil {
-		l.close()
-		return nil, fmt.Errorf("cannot watch links: %w", err)
+	l := &link{handle: handle}
+	var dev netlink.Link
+	if index != 0 {
+		dev, err = handle.LinkByIndex(index)
+	} else {
+		dev, err = handle.LinkByName(name)
 	}
-	dev, err := handle.LinkByName(name)
 	if err != nil {
 		l.close()
-		return nil, fmt.Errorf("cannot find interface %s: %w", name, err)
+		return nil, fmt.Errorf("cannot find interface %s: %w: %w", name, grant.ErrLinkDown, err)
 	}
-	l.index, l.mac = dev.Attrs().Index, dev.Attrs().HardwareAddr
+	l.name, l.index, l.mac = dev.Attrs().Name, dev.Attrs().Index, dev.Attrs().HardwareAddr
 	if len(l.mac) != 6 {
 		l.close()
 		return nil, fmt.Errorf("interface %s is no Ethernet link: DHCP needs one", name)
@@ -45,8 +53,18 @@ func openLink(name string) (*link, error) {
 	return l, nil
 }
 
-// setUp sets the link up. Its errors wrap ErrLinkDown.
-func (l *link) setUp() error {
+// watch subscribes to the link's changes. It must be called inside its namespace.
+func (l *link) watch() (err error) {
+	if l.changes, err = nl.Subscribe(unix.NETLINK_ROUTE, unix.RTNLGRP_LINK); err != nil {
+		return fmt.Errorf("cannot watch links: %w", err)
+	}
+	return nil
+}
+
+// setUp sets the link up. A link whose namespace has just died may still have the same
+// MAC on the same parent; the kernel tells nobody when it is gone, so this is tried until
+// ctx ends. Its errors wrap grant.ErrLinkDown.
+func (l *link) setUp(ctx context.Context) error {
 	dev, err := l.handle.LinkByIndex(l.index)
 	if err != nil {
 		return fmt.Errorf("cannot find interface %s again: %w", l.name, err)
@@ -54,16 +72,29 @@ func (l *link) setUp() error {
 	if dev.Attrs().RawFlags&unix.IFF_UP != 0 {
 		return nil
 	}
-	if err := l.handle.LinkSetUp(dev); errors.Is(err, unix.ENETDOWN) {
-		return fmt.Errorf("cannot set %s up: %w: its parent interface on the host is down", l.name, ErrLinkDown)
+	for {
+		err = l.handle.LinkSetUp(dev)
+		if !errors.Is(err, unix.EADDRINUSE) {
+			break
+		}
+		again := time.NewTimer(busyWait)
+		select {
+		case <-again.C:
+		case <-ctx.Done():
+			again.Stop()
+			return fmt.Errorf("cannot set %s up: %w: another interface on the same parent has its MAC %s", l.name, grant.ErrLinkDown, l.mac)
+		}
+	}
+	if errors.Is(err, unix.ENETDOWN) {
+		return fmt.Errorf("cannot set %s up: %w: its parent interface on the host is down", l.name, grant.ErrLinkDown)
 	} else if err != nil {
-		return fmt.Errorf("cannot set %s up: %w: %w", l.name, ErrLinkDown, err)
+		return fmt.Errorf("cannot set %s up: %w: %w", l.name, grant.ErrLinkDown, err)
 	}
 	return nil
 }
 
 // waitReady waits until the link has carrier and can send, or ctx ends. Its errors
-// wrap ErrLinkDown when the time has run out, else ctx's cause.
+// wrap grant.ErrLinkDown when the time has run out, else ctx's cause.
 func (l *link) waitReady(ctx context.Context) error {
 	stop := context.AfterFunc(ctx, l.changes.Close) // ends Receive
 	defer stop()
@@ -88,10 +119,10 @@ func (l *link) waitReady(ctx context.Context) error {
 }
 
 func (l *link) noCarrier(ctx context.Context) error {
-	if cause := context.Cause(ctx); !errors.Is(cause, errTimeout) {
+	if cause := context.Cause(ctx); !errors.Is(cause, grant.ErrTimeout) {
 		return cause
 	}
-	return fmt.Errorf("%w: %s has no carrier: is the host's parent interface up and its cable plugged in?", ErrLinkDown, l.name)
+	return fmt.Errorf("%w: %s has no carrier: is the host's parent interface up and its cable plugged in?", grant.ErrLinkDown, l.name)
 }
 
 func (l *link) close() {
@@ -99,4 +130,12 @@ func (l *link) close() {
 		l.changes.Close()
 	}
 	l.handle.Close()
+}
+
+func parseMAC(text string) (net.HardwareAddr, error) {
+	mac, err := net.ParseMAC(text)
+	if err != nil || len(mac) != 6 {
+		return nil, fmt.Errorf("the lease's MAC %.32q is none", text)
+	}
+	return mac, nil
 }

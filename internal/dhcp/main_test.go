@@ -50,7 +50,7 @@ func newHarness(t *testing.T, change ...func(*Options)) *harness {
 	t.Cleanup(func() { os.RemoveAll(dir) })
 	h := &harness{t: t, log: &lockedBuffer{}, obs: newRecorder()}
 	h.opts = Options{
-		SocketPath: filepath.Join(dir, "s"), LeaseDir: filepath.Join(dir, "leases"), Observer: h.obs,
+		SocketPath: filepath.Join(dir, "s"), LeaseDir: filepath.Join(dir, "leases"), BootID: "this boot", Observer: h.obs,
 		Logger: slog.New(slog.NewTextHandler(h.log, &slog.HandlerOptions{Level: slog.LevelDebug})),
 	}
 	for _, c := range change {
@@ -79,6 +79,23 @@ func (h *harness) start() {
 		}
 	})
 	h.Service = s
+}
+
+// held is the test's one lease, which has to be there.
+func (h *harness) held() Lease {
+	h.t.Helper()
+	leases := h.Leases(testID, testIfname)
+	if len(leases) != 1 {
+		h.t.Fatalf("%d leases are held, want one\n%s", len(leases), h.log)
+	}
+	return leases[0]
+}
+
+func (h *harness) wantNoLease() {
+	h.t.Helper()
+	if leases := h.Leases(testID, testIfname); len(leases) > 0 {
+		h.t.Errorf("still held: %+v", leases)
+	}
 }
 
 func (h *harness) restart() {
@@ -218,16 +235,32 @@ type recorder struct {
 	exchanges chan string // "<kind> <outcome>"
 	mu        sync.Mutex
 	bad       int
+	moves     int
 	during    func(kind, outcome string)
 }
 
 func newRecorder() *recorder { return &recorder{exchanges: make(chan string, 1000)} }
 
-func (r *recorder) ObserveExchange(kind, outcome string, _ time.Duration) {
+func (r *recorder) ObserveExchange(ipVersion int, kind, outcome string, _ time.Duration) {
 	if r.during != nil {
 		r.during(kind, outcome)
 	}
+	if ipVersion == 6 {
+		kind += "6"
+	}
 	r.exchanges <- kind + " " + outcome
+}
+
+func (r *recorder) CountAddressChange() {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.moves++
+}
+
+func (r *recorder) addressChanges() int {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.moves
 }
 
 func (r *recorder) CountBadFrame() {

@@ -62,10 +62,10 @@ func TestReleaseAfterRestart(t *testing.T) {
 	e := h.expect(Attachment{Namespace: ns})
 	h.add(testID, ns, seedIPAM)
 	e.Done()
-	before, _ := h.Lease(testID, testIfname)
+	before := h.held()
 	h.restart()
-	lease, ok := h.Lease(testID, testIfname)
-	if !ok || lease.Address != before.Address || !lease.Expiry.Equal(before.Expiry) || string(lease.ClientID) != string(before.ClientID) {
+	lease := h.held()
+	if lease.Address != before.Address || lease.Acquired != before.Acquired || string(lease.ClientID()) != string(before.ClientID()) {
 		t.Fatalf("after the restart %+v, before %+v", lease, before)
 	}
 	h.expect(Attachment{Namespace: ns})
@@ -86,9 +86,7 @@ func TestReleaseWithoutNamespaceDropsTheLease(t *testing.T) {
 	e.Done()
 	h.expect(Attachment{})
 	h.del(testID, "")
-	if _, ok := h.Lease(testID, testIfname); ok {
-		t.Error("the lease is still held")
-	}
+	h.wantNoLease()
 }
 
 func TestReleaseSucceedsWhenTheLinkIsGone(t *testing.T) {
@@ -101,9 +99,7 @@ func TestReleaseSucceedsWhenTheLinkIsGone(t *testing.T) {
 		t.Fatal(err)
 	}
 	h.del(testID, ns.Path())
-	if _, ok := h.Lease(testID, testIfname); ok {
-		t.Error("the lease is still held")
-	}
+	h.wantNoLease()
 	if !strings.Contains(h.log.String(), "the server could not be told") {
 		t.Error("nothing was logged")
 	}
@@ -130,9 +126,7 @@ func TestLeaseOfAnAbandonedAttachIsReleased(t *testing.T) {
 	if !errors.Is(e.Err(), ErrCanceled) {
 		t.Errorf("Err() = %v", e.Err())
 	}
-	if _, ok := h.Lease(testID, testIfname); ok {
-		t.Error("the lease is held")
-	}
+	h.wantNoLease()
 }
 
 func TestExchangeEndsWithThePluginThatAskedForIt(t *testing.T) {

@@ -1,6 +1,7 @@
 package dhcp
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -8,6 +9,8 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"runtime/debug"
+	"slices"
 	"sync"
 	"time"
 )
@@ -18,13 +21,16 @@ const DefaultTimeout = 15 * time.Second
 // Observer learns of every exchange with a DHCP server, for metrics. Its methods
 // are called from many goroutines and must not block.
 type Observer interface {
-	// ObserveExchange is called when an exchange has ended. Kind is "acquire" or
-	// "release"; outcome is "ok", "no-offer", "no-ack", "nak", "link-down",
-	// "canceled" or "error".
-	ObserveExchange(kind, outcome string, d time.Duration)
+	// ObserveExchange is called when an exchange has ended. Kind is "acquire", "renew",
+	// "rebind", "reboot", "discover", "probe", "release" or "decline"; outcome is "ok",
+	// "no-offer", "no-ack", "nak", "other-address", "conflict", "link-down", "canceled"
+	// or "error".
+	ObserveExchange(ipVersion int, kind, outcome string, d time.Duration)
 	// CountBadFrame is called for a frame that claimed to be a DHCP reply to this
 	// host and could not be used.
 	CountBadFrame()
+	// CountAddressChange is called when a container that runs gets another address.
+	CountAddressChange()
 }
 
 // Options are what a [Service] needs.
@@ -34,55 +40,86 @@ type Options struct {
 	SocketPath string
 	// LeaseDir holds one file per lease; it is made with mode 0700 if missing.
 	LeaseDir string
-	// Timeout bounds a whole acquisition; zero means DefaultTimeout.
-	Timeout time.Duration
+	// BootID tells this boot from others (random(4)): a lease of another one is over.
+	BootID string
 	// Logger gets failures as warnings and successes as debug lines; nil discards.
 	Logger *slog.Logger
 	// Observer may be nil.
 	Observer Observer
+
+	clock clock // nil: bootClock
+	// What one try to prolong a lease, and one to get a new one, may take; zero means
+	// prolongTime and discoverTime.
+	prolongTime, discoverTime time.Duration
 }
 
-type key struct{ id, ifname string }
+// place is an interface of a container, key a lease of it.
+type (
+	place struct{ id, ifname string }
+	key   struct {
+		id, ifname string
+		family     Family
+	}
+)
 
-// Service acquires, remembers and releases leases. No lock is held during an
-// exchange: mu guards the maps only, and each [Expectation] orders its own calls.
+func (k key) place() place { return place{k.id, k.ifname} }
+
+// Service acquires, keeps and releases leases. No lock is held during an exchange: mu
+// guards the maps only, and each [Expectation] orders its own calls.
 type Service struct {
 	opts   Options
 	log    *slog.Logger
 	store  store
+	clock  clock
+	bootID string
+	memory memory
 	http   *http.Server
 	ctx    context.Context // ended by Close; every call's context descends from it
 	cancel context.CancelCauseFunc
+	wake   chan struct{} // holds one value when Keep has to look
 
 	mu       sync.Mutex
-	expected map[key]*Expectation
-	leases   map[key]Lease
+	expected map[place]*Expectation
+	entries  map[key]*entry
+	running  int // steps
 	listener net.Listener
 	conns    map[net.Conn]struct{}
 	closed   bool
 	serving  sync.WaitGroup
+	steps    sync.WaitGroup
 }
 
 // NewService loads the leases that an earlier run left in LeaseDir. A lease file
 // that cannot be read or does not describe a lease is left out with a warning. The
 // error is about LeaseDir itself.
 func NewService(opts Options) (*Service, error) {
-	if opts.Timeout == 0 {
-		opts.Timeout = DefaultTimeout
-	}
 	if opts.Logger == nil {
 		opts.Logger = slog.New(slog.NewTextHandler(io.Discard, nil))
 	}
 	if opts.Observer == nil {
 		opts.Observer = noObserver{}
 	}
-	s := &Service{
-		opts: opts, log: opts.Logger, store: store{dir: opts.LeaseDir},
-		expected: map[key]*Expectation{}, conns: map[net.Conn]struct{}{},
+	if opts.clock == nil {
+		opts.clock = bootClock{}
 	}
-	var err error
-	if s.leases, err = s.store.load(s.log); err != nil {
+	opts.prolongTime = cmp.Or(opts.prolongTime, prolongTime)
+	opts.discoverTime = cmp.Or(opts.discoverTime, discoverTime)
+	s := &Service{
+		opts: opts, log: opts.Logger, store: store{dir: opts.LeaseDir}, clock: opts.clock, bootID: opts.BootID,
+		expected: map[place]*Expectation{}, entries: map[key]*entry{}, conns: map[net.Conn]struct{}{},
+		wake: make(chan struct{}, 1),
+	}
+	leases, err := s.store.load(s.log)
+	if err != nil {
 		return nil, fmt.Errorf("cannot load leases: %w", err)
+	}
+	now := s.clock.now()
+	for _, l := range leases {
+		e := &entry{lease: l, due: l.dueAt(now), confirm: l.overAt(now)}
+		if l.BootID != s.bootID {
+			e.due = never // its namespace is gone, and its attachment will be
+		}
+		s.entries[l.key()] = e
 	}
 	s.ctx, s.cancel = context.WithCancelCause(context.Background())
 	s.http = &http.Server{
@@ -93,74 +130,154 @@ func NewService(opts Options) (*Service, error) {
 	return s, nil
 }
 
-// Lease returns the lease that is held for the interface of a CNI container id.
-// The slices of the result are shared and must not be changed.
-func (s *Service) Lease(id, ifname string) (Lease, bool) {
+// Leases returns the leases that are held for an interface of a CNI container id, IPv4
+// first. What they refer to is shared and must not be changed.
+func (s *Service) Leases(id, ifname string) []Lease {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	l, ok := s.leases[key{id, ifname}]
-	return l, ok
+	var leases []Lease
+	for _, e := range s.of(place{id, ifname}) {
+		leases = append(leases, e.lease)
+	}
+	return leases
 }
 
-// Leases returns every lease that is held, in no order.
-func (s *Service) Leases() []Lease {
+// Status is Leases with what time makes of them.
+func (s *Service) Status(id, ifname string) []Status {
+	return s.statuses(s.Leases(id, ifname))
+}
+
+// All returns every lease that is held, in no order.
+func (s *Service) All() []Status {
+	s.mu.Lock()
+	leases := make([]Lease, 0, len(s.entries))
+	for _, e := range s.entries {
+		leases = append(leases, e.lease)
+	}
+	s.mu.Unlock()
+	return s.statuses(leases)
+}
+
+// Summary counts leases by state, every state included, and tells how long it is until
+// the first of those that have an end is over; ok is false if none has.
+func (s *Service) Summary() (byState map[string]int, toExpiry time.Duration, ok bool) {
+	byState = map[string]int{}
+	for _, state := range States() {
+		byState[string(state)] = 0
+	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	all := make([]Lease, 0, len(s.leases))
-	for _, l := range s.leases {
-		all = append(all, l)
+	now := s.clock.now()
+	for _, e := range s.entries {
+		l := &e.lease
+		byState[string(l.stateAt(now))]++
+		if l.Infinite() || l.Superseded {
+			continue
+		}
+		left := time.Duration(0) // an expired one is as bad as it gets
+		if !l.Expired {
+			left = max(0, l.Acquired+l.Lifetime-now)
+		}
+		if !ok || left < toExpiry {
+			toExpiry, ok = left, true
+		}
+	}
+	return byState, toExpiry, ok
+}
+
+func (s *Service) statuses(leases []Lease) []Status {
+	now := s.clock.now()
+	all := make([]Status, 0, len(leases))
+	for _, l := range leases {
+		all = append(all, l.status(now))
 	}
 	return all
 }
 
-// Forget drops a lease without telling the server, which keeps the address until
-// the lease's time is over. It is for an interface that no longer exists and whose
-// DEL never came. A lease that is not known is no error.
+// Forget drops an interface's leases without telling the server, which keeps the
+// addresses until the leases' time is over. It is for an interface that no longer exists
+// and whose DEL never came. A lease that is not known is no error.
 func (s *Service) Forget(id, ifname string) error {
-	k := key{id, ifname}
-	if err := k.validate(); err != nil {
+	p := place{id, ifname}
+	if err := p.validate(); err != nil {
 		return err
 	}
+	var errs []error
+	for _, family := range []Family{IPv4, IPv6} {
+		errs = append(errs, s.forget(key{id, ifname, family}))
+	}
+	return errors.Join(errs...)
+}
+
+func (s *Service) forget(k key) error {
 	s.mu.Lock()
-	delete(s.leases, k)
+	delete(s.entries, k)
 	s.mu.Unlock()
 	if err := s.store.remove(k); err != nil {
-		return fmt.Errorf("cannot forget the lease of %s %s: %w", id, ifname, err)
+		return fmt.Errorf("cannot forget the lease of %s %s: %w", k.id, k.ifname, err)
 	}
 	return nil
 }
 
+// remember records a lease, and shows it from now on.
 func (s *Service) remember(l Lease) error {
+	l.Superseded = l.Superseded || s.isSuperseded(l.key())
 	if err := s.store.write(l); err != nil {
 		return fmt.Errorf("cannot record the lease of %s %s: %w", l.ID, l.Interface, err)
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.leases[l.key()] = l
+	if e := s.entries[l.key()]; e != nil {
+		e.lease = l
+		return nil
+	}
+	s.entries[l.key()] = &entry{lease: l, due: l.dueAt(s.clock.now())}
 	return nil
 }
 
-// observe reports the end of an exchange that began at start with err.
-func (s *Service) observe(kind string, start time.Time, err error) {
-	outcome := "error"
-	switch {
-	case err == nil:
-		outcome = "ok"
-	case errors.Is(err, ErrNoOffer):
-		outcome = "no-offer"
-	case errors.Is(err, ErrNoAck):
-		outcome = "no-ack"
-	case errors.Is(err, ErrNak):
-		outcome = "nak"
-	case errors.Is(err, ErrLinkDown):
-		outcome = "link-down"
-	case errors.Is(err, context.Canceled), errors.Is(err, ErrCanceled):
-		outcome = "canceled"
+func (s *Service) isSuperseded(k key) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	e := s.entries[k]
+	return e != nil && e.lease.Superseded
+}
+
+// supersede marks what other attachments hold under the identifier of a lease that has
+// just been granted: to the server it is one lease, and not theirs to release.
+func (s *Service) supersede(l *Lease) {
+	var marked []Lease
+	s.mu.Lock()
+	for k, e := range s.entries {
+		other := &e.lease
+		if k != l.key() && k.family == l.Family && !other.Superseded && other.Network == l.Network && slices.Equal(other.ClientID(), l.ClientID()) {
+			other.Superseded, e.due = true, never
+			marked = append(marked, *other)
+		}
 	}
-	s.opts.Observer.ObserveExchange(kind, outcome, time.Since(start))
+	s.mu.Unlock()
+	for _, other := range marked {
+		s.logOf(&other).Warn("a lease has gone to another attachment with the same client identifier", "to", l.ID, "address", l.Address)
+		if err := s.store.write(other); err != nil {
+			s.log.Error("cannot record that a lease has gone to another attachment", "id", other.ID, "error", err)
+		}
+	}
+}
+
+func (s *Service) observe(family Family, kind string, start time.Time, err error) {
+	s.opts.Observer.ObserveExchange(int(family), kind, outcomeOf(err), time.Since(start))
+}
+
+// noPanic makes an error of a panic: one in an exchange, whose frames anybody on the LAN
+// can write, must not end the daemon with every lease that it keeps.
+func (s *Service) noPanic(err *error) {
+	if p := recover(); p != nil {
+		s.log.Error("panic in a DHCP exchange", "panic", p, "stack", string(debug.Stack()))
+		*err = errors.New("internal error in the DHCP lease service: see the log of net-porter")
+	}
 }
 
 type noObserver struct{}
 
-func (noObserver) ObserveExchange(string, string, time.Duration) {}
-func (noObserver) CountBadFrame()                                {}
+func (noObserver) ObserveExchange(int, string, string, time.Duration) {}
+func (noObserver) CountBadFrame()                                     {}
+func (noObserver) CountAddressChange()                                {}

@@ -12,6 +12,9 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/net-porter/net-porter/internal/dhcp/dhcp4"
+	"github.com/net-porter/net-porter/internal/dhcp/grant"
 )
 
 func TestListenReplacesADeadDaemonsSocketAndNothingElse(t *testing.T) {
@@ -77,7 +80,7 @@ func TestExpectRefuses(t *testing.T) {
 		{ID: testID, Interface: ".."},
 		{ID: testID, Interface: "a/b"},
 		{ID: testID, Interface: "abcdefghijklmnop"},
-		{ID: testID, Interface: "eth0", RequestedIP: netip.MustParseAddr("::1")},
+		{ID: testID, Interface: "eth0", Wish: grant.Wish{Address: netip.MustParseAddr("::1")}},
 	} {
 		if _, err := h.Expect(a); !errors.Is(err, ErrInvalid) {
 			t.Errorf("%.60q %q: %v", a.ID, a.Interface, err)
@@ -110,9 +113,13 @@ func TestExpectRefuses(t *testing.T) {
 func TestStore(t *testing.T) {
 	h := newHarness(t)
 	lease := Lease{
-		ID: testID, Interface: testIfname, Address: netip.MustParsePrefix("192.0.2.10/24"),
-		Server: netip.MustParseAddr("192.0.2.1"), Acquired: time.Now().Round(0), Expiry: time.Now().Add(time.Hour).Round(0),
-		Options: []Option{{Code: 60, Value: []byte("np")}}, Requested: []byte{1, 6},
+		ID: testID, Interface: testIfname, Family: IPv4,
+		DHCP4: &dhcp4.Params{ClientID: []byte("id"), Options: []grant.Option{{Code: 60, Value: []byte("np")}}, Requested: []byte{1, 6}},
+		Grant: grant.Grant{
+			Address: netip.MustParsePrefix("192.0.2.10/24"), Server: netip.MustParseAddr("192.0.2.1"),
+			T1: time.Hour, T2: time.Hour, Lifetime: time.Hour,
+		},
+		Acquired: h.clock.now(), AcquiredWall: time.Now().Round(0), BootID: "this boot",
 	}
 	if err := h.remember(lease); err != nil {
 		t.Fatal(err)
@@ -127,20 +134,20 @@ func TestStore(t *testing.T) {
 		t.Fatal(err)
 	}
 	for name, data := range map[string]string{
-		"1000.empty@eth0.json": "", "1000.garbage@eth0.json": "{", "1000.other@eth0.json": string(good),
-		"1000.zero@eth0.json": `{"id":"1000.zero","interface":"eth0"}`, ".1000.half@eth0.json123": string(good),
+		"1000.empty@eth0@4.json": "", "1000.garbage@eth0@4.json": "{", "1000.other@eth0@4.json": string(good),
+		"1000.zero@eth0@4.json": `{"id":"1000.zero","interface":"eth0","family":4}`, ".1000.half@eth0.json123": string(good),
 	} {
 		if err := os.WriteFile(filepath.Join(h.opts.LeaseDir, name), []byte(data), 0o600); err != nil {
 			t.Fatal(err)
 		}
 	}
 	h.restart()
-	if n := len(h.Leases()); n != 1 {
+	if n := len(h.All()); n != 1 {
 		t.Errorf("%d leases after a restart, want the one that is whole", n)
 	}
-	got, ok := h.Lease(testID, testIfname)
-	if !ok || got.Address != lease.Address || !got.Expiry.Equal(lease.Expiry) || !got.T1.IsZero() ||
-		string(got.Options[0].Value) != "np" || string(got.Requested) != "\x01\x06" {
+	got := h.held()
+	if got.Address != lease.Address || got.Lifetime != time.Hour || got.Acquired != lease.Acquired ||
+		string(got.DHCP4.Options[0].Value) != "np" || string(got.DHCP4.Requested) != "\x01\x06" {
 		t.Errorf("%+v", got)
 	}
 	if _, err := os.Stat(filepath.Join(h.opts.LeaseDir, ".1000.half@eth0.json123")); !errors.Is(err, fs.ErrNotExist) {

@@ -11,16 +11,18 @@ import (
 	"strings"
 
 	"github.com/google/renameio/v2"
+
+	"github.com/net-porter/net-porter/internal/dhcp/dhcp4"
 )
 
 const leaseSuffix = ".json"
 
-// store keeps one file per lease, "<id>@<interface>.json": '@' is in neither, so no
-// two leases share a name.
+// store keeps one file per lease, "<id>@<interface>@<family>.json": '@' is in no part, so
+// no two leases share a name.
 type store struct{ dir string }
 
 func (s store) path(k key) string {
-	return filepath.Join(s.dir, k.id+"@"+k.ifname+leaseSuffix)
+	return filepath.Join(s.dir, fmt.Sprintf("%s@%s@%d%s", k.id, k.ifname, k.family, leaseSuffix))
 }
 
 // write replaces the lease's file; after a crash either the old or the new is there.
@@ -40,7 +42,7 @@ func (s store) remove(k key) error {
 	return nil
 }
 
-func (s store) load(log *slog.Logger) (map[key]Lease, error) {
+func (s store) load(log *slog.Logger) ([]Lease, error) {
 	if err := os.MkdirAll(s.dir, 0o700); err != nil {
 		return nil, err
 	}
@@ -48,7 +50,7 @@ func (s store) load(log *slog.Logger) (map[key]Lease, error) {
 	if err != nil {
 		return nil, err
 	}
-	leases := map[key]Lease{}
+	var leases []Lease
 	for _, entry := range entries {
 		path := filepath.Join(s.dir, entry.Name())
 		if strings.HasPrefix(entry.Name(), ".") && entry.Type().IsRegular() {
@@ -63,7 +65,7 @@ func (s store) load(log *slog.Logger) (map[key]Lease, error) {
 			log.Warn("lease left out: the address stays taken on the server until its time is over", "file", path, "error", err)
 			continue
 		}
-		leases[l.key()] = l
+		leases = append(leases, l)
 	}
 	return leases, nil
 }
@@ -77,14 +79,24 @@ func (s store) read(path string) (Lease, error) {
 	if err := json.Unmarshal(data, &l); err != nil {
 		return Lease{}, fmt.Errorf("cannot read lease: %w", err)
 	}
-	if err := l.key().validate(); err != nil {
+	if err := l.key().place().validate(); err != nil {
 		return Lease{}, err
 	}
 	if s.path(l.key()) != path {
 		return Lease{}, errors.New("the lease is another interface's than its file's name says")
 	}
-	if !usableHost(l.Server) || !l.Address.IsValid() || !usableHost(l.Address.Addr()) {
-		return Lease{}, errors.New("no valid server or address")
+	return l, l.checkWhole()
+}
+
+// checkWhole says what a lease that was read lacks.
+func (l *Lease) checkWhole() error {
+	switch {
+	case l.Family == IPv4 && (l.DHCP4 == nil || !dhcp4.UsableHost(l.Server) || !dhcp4.UsableHost(l.Address.Addr())):
+	case l.Family == IPv6 && (l.DHCP6 == nil || !l.Address.Addr().Is6()):
+	case l.Family != IPv4 && l.Family != IPv6:
+	case l.T1 > l.T2 || l.T2 > l.Lifetime:
+	default:
+		return nil
 	}
-	return l, nil
+	return errors.New("it has no valid server, address, times or identity")
 }

@@ -4,6 +4,7 @@ package metrics
 import (
 	"net/http"
 	"runtime"
+	"strconv"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -11,8 +12,15 @@ import (
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 )
 
-// AttachmentCounts gives the number of attachments by resource, when scraped.
-type AttachmentCounts func() map[string]int
+// Counts gives what there is, when scraped. Each may be nil, where there is nothing to
+// count.
+type Counts struct {
+	// Attachments is the number of attachments by resource.
+	Attachments func() map[string]int
+	// Leases is the number of DHCP leases by state, every state included, and the time
+	// until the first of those that end does; ok is false if none does.
+	Leases func() (byState map[string]int, toExpiry time.Duration, ok bool)
+}
 
 // Metrics is the daemon's own registry and what it counts in it. Labels only
 // ever carry values from the API's document and from the administrator's files:
@@ -27,13 +35,15 @@ type Metrics struct {
 	denials   *prometheus.CounterVec
 	refused   prometheus.Counter
 	badFrames prometheus.Counter
+
+	addressChanges prometheus.Counter
 }
 
 // From a static address on a quiet machine (20 ms) to a DHCP server that never answers (30 s).
 var attachBuckets = []float64{.01, .02, .05, .1, .2, .5, 1, 2, 5, 10, 20, 30, 60}
 
-// New makes the metrics. Counts may be nil, where there are no attachments to count.
-func New(version, revision string, counts AttachmentCounts) *Metrics {
+// New makes the metrics.
+func New(version, revision string, counts Counts) *Metrics {
 	m := &Metrics{
 		registry: prometheus.NewRegistry(),
 		requests: prometheus.NewCounterVec(prometheus.CounterOpts{
@@ -57,9 +67,13 @@ func New(version, revision string, counts AttachmentCounts) *Metrics {
 		}, []string{"plugin", "command"}),
 		exchange: prometheus.NewHistogramVec(prometheus.HistogramOpts{
 			Name:    "net_porter_dhcp_exchange_duration_seconds",
-			Help:    "Time of an exchange with a DHCP server, by kind and outcome.",
+			Help:    "Time of an exchange with DHCP servers, by IP version, kind and outcome. Its count is the number of exchanges.",
 			Buckets: []float64{.005, .01, .02, .05, .1, .2, .5, 1, 2, 5, 10, 15},
-		}, []string{"kind", "outcome"}),
+		}, []string{"ip_version", "kind", "outcome"}),
+		addressChanges: prometheus.NewCounter(prometheus.CounterOpts{
+			Name: "net_porter_dhcp_address_changes_total",
+			Help: "Addresses of running containers that DHCP servers have replaced by others.",
+		}),
 		denials: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "net_porter_denials_total",
 			Help: "Requests denied, by reason.",
@@ -80,13 +94,11 @@ func New(version, revision string, counts AttachmentCounts) *Metrics {
 	})
 	build.Set(1)
 	m.registry.MustRegister(
-		m.requests, m.attach, m.detach, m.pluginRun, m.exchange, m.denials, m.refused, m.badFrames, build,
+		m.requests, m.attach, m.detach, m.pluginRun, m.exchange, m.denials, m.refused, m.badFrames, m.addressChanges, build,
 		collectors.NewGoCollector(),
 		collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}),
 	)
-	if counts != nil {
-		m.registry.MustRegister(attachments{counts})
-	}
+	m.registry.MustRegister(counted{counts})
 	return m
 }
 
@@ -116,10 +128,13 @@ func (m *Metrics) PluginRun(plugin, command string, d time.Duration) {
 	m.pluginRun.WithLabelValues(plugin, command).Observe(d.Seconds())
 }
 
-// ObserveExchange records one exchange with a DHCP server.
-func (m *Metrics) ObserveExchange(kind, outcome string, d time.Duration) {
-	m.exchange.WithLabelValues(kind, outcome).Observe(d.Seconds())
+// ObserveExchange records one exchange with DHCP servers.
+func (m *Metrics) ObserveExchange(ipVersion int, kind, outcome string, d time.Duration) {
+	m.exchange.WithLabelValues(strconv.Itoa(ipVersion), kind, outcome).Observe(d.Seconds())
 }
+
+// CountAddressChange counts a running container's change of address.
+func (m *Metrics) CountAddressChange() { m.addressChanges.Inc() }
 
 // CountBadFrame counts a frame from the LAN that claimed to be a DHCP reply and was none.
 func (m *Metrics) CountBadFrame() { m.badFrames.Inc() }
@@ -129,19 +144,3 @@ func (m *Metrics) Denial(reason string) { m.denials.WithLabelValues(reason).Inc(
 
 // ConnectionRefused counts a connection beyond its user's cap.
 func (m *Metrics) ConnectionRefused() { m.refused.Inc() }
-
-// attachments counts what there is when asked, so that no path of the program
-// can forget to count up or down.
-type attachments struct{ counts AttachmentCounts }
-
-func attachmentsDesc() *prometheus.Desc {
-	return prometheus.NewDesc("net_porter_attachments", "Attachments in the journal, by resource.", []string{"resource"}, nil)
-}
-
-func (attachments) Describe(ch chan<- *prometheus.Desc) { ch <- attachmentsDesc() }
-
-func (a attachments) Collect(ch chan<- prometheus.Metric) {
-	for resource, n := range a.counts() {
-		ch <- prometheus.MustNewConstMetric(attachmentsDesc(), prometheus.GaugeValue, float64(n), resource)
-	}
-}

@@ -30,6 +30,10 @@ type Request struct {
 	// moment ago in the same namespace, which is what `podman network reload`
 	// sends: nobody gets an address by it that they were not given.
 	Replay bool
+	// ServerDecides says that addresses come from a DHCP server, which grants the address
+	// that is asked for or does not: by that, nobody gets one that they could not have
+	// had by chance.
+	ServerDecides bool
 }
 
 // Reason is why a request is denied. The values are those of a metric's label.
@@ -71,8 +75,13 @@ func Attach(s Subject, r Resource, q Request) Decision {
 	if !d.Allowed {
 		return d
 	}
-	if (len(q.StaticIPs) > 0 || len(q.StaticMAC) > 0) && !q.Replay {
+	if (len(q.StaticIPs) > 0 || len(q.StaticMAC) > 0) && !q.Replay && !q.isForServer() {
 		return Decision{Reason: ReasonStaticAddress}
 	}
 	return d
+}
+
+// isForServer says whether a request is one that DHCP knows: for one IPv4 address.
+func (q Request) isForServer() bool {
+	return q.ServerDecides && len(q.StaticMAC) == 0 && len(q.StaticIPs) == 1 && q.StaticIPs[0].Is4()
 }

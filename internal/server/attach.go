@@ -6,6 +6,7 @@ import (
 
 	"github.com/net-porter/net-porter/internal/api"
 	"github.com/net-porter/net-porter/internal/attachment"
+	"github.com/net-porter/net-porter/internal/cni"
 	"github.com/net-porter/net-porter/internal/netns"
 	"github.com/net-porter/net-porter/internal/peer"
 	"github.com/net-porter/net-porter/internal/policy"
@@ -42,8 +43,12 @@ func (s *Server) attach(w http.ResponseWriter, r *http.Request, d *decision) err
 		return err
 	}
 	d.known = true
+	network, err := s.catalog.network(d.resource)
+	if err != nil {
+		return err
+	}
 	key := attachment.Key{UID: d.id.UID, ContainerID: in.containerID, Interface: in.interfaceName}
-	replayed, err := s.checkStatic(d, rules, key, in)
+	replayed, err := s.checkStatic(d, rules, network, key, in)
 	if err != nil {
 		return err
 	}
@@ -59,15 +64,17 @@ func (s *Server) attach(w http.ResponseWriter, r *http.Request, d *decision) err
 		d.denied(string(policy.ReasonStaticAddress))
 		return staticProblem(d.resource)
 	}
-	network, err := s.catalog.network(d.resource)
-	if err != nil {
-		return err
-	}
 	request := attachment.Request{
 		Key: key, Container: in.containerName, User: s.userName(r.Context(), d.id.UID),
-		Resource: d.resource, Network: network, Namespace: namespace, Wanted: in.ips,
+		Resource: d.resource, Network: network, Namespace: namespace,
+	}
+	if replayed != nil {
+		request.Wanted = in.ips
+	} else if len(in.ips) > 0 {
+		request.Address = in.ips[0]
 	}
 	request.Args = cniArgs(request, in)
+	s.catalog.settings[d.resource].apply(&request)
 	if len(in.ports) > 0 && network.HasCapability("portMappings") {
 		release, err := s.publish(&request, in.ports)
 		if err != nil {
@@ -82,19 +89,28 @@ func (s *Server) attach(w http.ResponseWriter, r *http.Request, d *decision) err
 	return s.deliver(w, r, record, namespace)
 }
 
-// checkStatic refuses addresses that nobody granted. For addresses which the same
-// container had a moment ago it returns the namespace in which it had them.
-func (s *Server) checkStatic(d *decision, rules policy.Resource, key attachment.Key, in *attachInput) (*netns.ID, error) {
+// checkStatic refuses addresses that nobody granted, and no DHCP server will decide on.
+// For addresses which the same container had a moment ago it returns the namespace in
+// which it had them.
+func (s *Server) checkStatic(d *decision, rules policy.Resource, network *cni.Network, key attachment.Key, in *attachInput) (*netns.ID, error) {
 	if len(in.ips) == 0 && len(in.mac) == 0 {
 		return nil, nil
 	}
 	had, replay := s.attachments.Replays(key, d.resource, in.ips, in.mac)
-	verdict := policy.Attach(subject(d.id), rules, policy.Request{StaticIPs: in.ips, StaticMAC: in.mac, Replay: replay})
-	if !verdict.Allowed {
+	verdict := policy.Attach(subject(d.id), rules, policy.Request{
+		StaticIPs: in.ips, StaticMAC: in.mac, Replay: replay, ServerDecides: network.UsesDHCP(),
+	})
+	switch {
+	case !verdict.Allowed && network.UsesDHCP():
+		d.denied(string(verdict.Reason))
+		return nil, newProblem(api.AddressNotPermitted, "resource "+d.resource+" gets addresses by DHCP: ask for one IPv4 address with --ip at most, and run the container without --ip6 and --mac-address")
+	case !verdict.Allowed:
 		d.denied(string(verdict.Reason))
 		return nil, staticProblem(d.resource)
+	case replay:
+		return &had, nil
 	}
-	return &had, nil
+	return nil, nil
 }
 
 func staticProblem(resource string) error {
@@ -118,7 +134,7 @@ func isRefusedNamespace(err error) bool {
 func (s *Server) deliver(w http.ResponseWriter, r *http.Request, record *attachment.Record, namespace *netns.Namespace) error {
 	err := context.Cause(r.Context())
 	if err == nil {
-		result := resultOf(record)
+		result := resultOf(s.attachments.View(record))
 		s.hostDNS.fill(&result.DNS)
 		err = writeJSON(w, result)
 	}

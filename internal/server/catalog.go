@@ -16,6 +16,7 @@ import (
 // catalog is the resources of the configuration, and what they are made of.
 type catalog struct {
 	resources  map[string]policy.Resource
+	settings   map[string]Settings
 	configDir  string
 	pluginDirs []string
 	log        *slog.Logger

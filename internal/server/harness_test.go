@@ -18,6 +18,7 @@ import (
 	"github.com/net-porter/net-porter/internal/attachment"
 	"github.com/net-porter/net-porter/internal/cni"
 	"github.com/net-porter/net-porter/internal/dhcp"
+	"github.com/net-porter/net-porter/internal/identity"
 	"github.com/net-porter/net-porter/internal/metrics"
 	"github.com/net-porter/net-porter/internal/netns"
 	"github.com/net-porter/net-porter/internal/nss"
@@ -45,11 +46,13 @@ type daemon struct {
 	log      *safeBuffer
 	metrics  *metrics.Metrics
 	manager  *attachment.Manager
+	leases   *dhcp.Service
 }
 
 type setup struct {
 	conflists  map[string]string // by resource
 	users      []testlab.User    // who may use them; alice if nobody is named
+	settings   map[string]Settings
 	pluginDirs []string
 	timeout    time.Duration
 	// bodyTimeout is short for those who want to see it pass.
@@ -73,7 +76,10 @@ func start(t *testing.T, s setup) *daemon {
 		s.timeout = 20 * time.Second
 	}
 	logger := slog.New(slog.NewTextHandler(d.log, &slog.HandlerOptions{Level: slog.LevelDebug}))
-	d.metrics = metrics.New("test", "test", func() map[string]int { return d.manager.Counts() })
+	d.metrics = metrics.New("test", "test", metrics.Counts{
+		Attachments: func() map[string]int { return d.manager.Counts() },
+		Leases:      func() (map[string]int, time.Duration, bool) { return d.leases.Summary() },
+	})
 	runner := must(cni.NewRunner(cni.Options{
 		PluginDirs: s.pluginDirs, CacheDir: filepath.Join(d.state, "cni"), Timeout: s.timeout, Logger: logger,
 		Observe: func(plugin, command string, took time.Duration, _ error) { d.metrics.PluginRun(plugin, command, took) },
@@ -81,16 +87,17 @@ func start(t *testing.T, s setup) *daemon {
 	// The lease socket's path has to be short (unix(7)), unlike those of t.TempDir.
 	leaseDir := must(os.MkdirTemp("", "leases-"))(t)
 	t.Cleanup(func() { os.RemoveAll(leaseDir) })
-	leases := must(dhcp.NewService(dhcp.Options{
-		SocketPath: filepath.Join(leaseDir, "s"), LeaseDir: filepath.Join(d.state, "leases"), Timeout: s.timeout / 2,
+	d.leases = must(dhcp.NewService(dhcp.Options{
+		SocketPath: filepath.Join(leaseDir, "s"), LeaseDir: filepath.Join(d.state, "leases"), BootID: must(netns.BootID())(t),
 		Logger: logger, Observer: d.metrics,
 	}))(t)
 	journal := must(attachment.OpenJournal(filepath.Join(d.state, "attachments"), logger))(t)
 	registry := must(netns.NewRegistry())(t)
 	t.Cleanup(func() { registry.Close() })
+	opener := must(netns.NewOpener())(t)
 	d.manager = must(attachment.NewManager(attachment.Options{
-		Journal: journal, Runner: runner, Leases: leases, LeaseSocket: filepath.Join(leaseDir, "s"),
-		Namespaces: registry, Logger: logger,
+		Journal: journal, Runner: runner, Leases: d.leases, LeaseSocket: filepath.Join(leaseDir, "s"),
+		Namespaces: registry, Finder: netns.NewFinder(opener, registry), Host: identity.NewHost([]byte("the tests' own host")), Logger: logger,
 	}))(t)
 	if s.users == nil {
 		s.users = []testlab.User{alice}
@@ -100,31 +107,37 @@ func start(t *testing.T, s setup) *daemon {
 		allowed[u.UID] = fmt.Sprintf("allow_users %d", u.UID)
 	}
 	var resources []policy.Resource
+	settings := map[string]Settings{}
 	for name, conflist := range s.conflists {
 		resources = append(resources, policy.Resource{Name: name, Users: allowed})
+		settings[name] = Settings{DHCPTimeout: s.timeout / 2, Probe: true}
+		if own, ok := s.settings[name]; ok {
+			settings[name] = own
+		}
 		if conflist != "" {
 			ok(t, os.WriteFile(filepath.Join(d.confDir, name+".json"), []byte(conflist), 0o644))
 		}
 	}
 	d.server = New(Options{
-		Resources: resources, ConfigDir: d.confDir, PluginDirs: s.pluginDirs, Attachments: d.manager,
-		Namespaces: must(netns.NewOpener())(t), Users: noNames{}, Metrics: d.metrics, Version: "test", Logger: logger,
+		Resources: resources, Settings: settings, ConfigDir: d.confDir, PluginDirs: s.pluginDirs, Attachments: d.manager,
+		Namespaces: opener, Users: noNames{}, Metrics: d.metrics, Version: "test", Logger: logger,
 	})
 	if s.bodyTimeout != 0 {
 		d.server.bodyTimeout = s.bodyTimeout
 	}
-	d.serve(leases)
+	d.serve()
 	return d
 }
 
 // serve runs the lease service and the API until the test ends.
-func (d *daemon) serve(leases *dhcp.Service) {
+func (d *daemon) serve() {
 	d.t.Helper()
-	ok(d.t, leases.Listen())
+	ok(d.t, d.leases.Listen())
 	socket := must(Listen(d.socket, 0, 0, 0o666))(d.t)
 	ctx, stop := context.WithCancel(context.Background())
 	var running sync.WaitGroup
-	running.Go(func() { _ = leases.Serve(ctx) })
+	running.Go(func() { _ = d.leases.Serve(ctx) })
+	running.Go(func() { _ = d.leases.Keep(ctx, d.manager) })
 	running.Go(func() {
 		if err := d.manager.Run(ctx); err != nil {
 			d.t.Errorf("the manager ended: %v", err)

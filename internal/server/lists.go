@@ -26,7 +26,7 @@ func (s *Server) ListAttachments(w http.ResponseWriter, r *http.Request) {
 	list := api.AttachmentList{Attachments: []api.Attachment{}}
 	for _, rec := range s.attachments.List() {
 		if rec.UID == id.UID || id.IsRoot() {
-			list.Attachments = append(list.Attachments, attachmentOf(rec))
+			list.Attachments = append(list.Attachments, attachmentOf(s.attachments.View(rec)))
 		}
 	}
 	_ = writeJSON(w, list)

@@ -10,7 +10,7 @@ import (
 	"github.com/net-porter/net-porter/internal/api"
 	"github.com/net-porter/net-porter/internal/attachment"
 	"github.com/net-porter/net-porter/internal/cni"
-	"github.com/net-porter/net-porter/internal/dhcp"
+	"github.com/net-porter/net-porter/internal/dhcp/grant"
 	"github.com/net-porter/net-porter/internal/netns"
 )
 
@@ -24,6 +24,7 @@ var kinds = map[api.ProblemCode]struct {
 	api.NetnsNotFound:       {http.StatusNotFound, "No network namespace there"},
 	api.NetnsNotOwned:       {http.StatusForbidden, "The network namespace is not yours"},
 	api.AddressNotPermitted: {http.StatusForbidden, "The address is not granted to you"},
+	api.AddressUnavailable:  {http.StatusConflict, "The address cannot be had"},
 	api.QuotaExceeded:       {http.StatusForbidden, "You have as many attachments as you may"},
 	api.AlreadyAttached:     {http.StatusConflict, "Already attached"},
 	api.InvalidRequest:      {http.StatusBadRequest, "The request is not valid"},
@@ -96,11 +97,15 @@ func problemOf(err error) *problem {
 func pluginProblem(err error, with func(api.ProblemCode, string) *problem) *problem {
 	const ask = "; the administrator finds more in the log of net-porter (journalctl -u net-porter)"
 	switch {
-	case errors.Is(err, dhcp.ErrNoOffer):
+	case errors.Is(err, grant.ErrOther):
+		return with(api.AddressUnavailable, "the DHCP server does not grant the address that was asked for; it may be in use, reserved for another machine, or outside of what the server gives out: choose another one, or run the container without --ip")
+	case errors.Is(err, grant.ErrConflict):
+		return with(api.AddressUnavailable, "the DHCP server grants addresses that another machine on this network uses, and was told so: try again, and have the network's administrator look for a machine with a fixed address inside the DHCP server's range")
+	case errors.Is(err, grant.ErrNoOffer):
 		return with(api.DhcpNoOffer, "no DHCP server answered on this network within the time allowed: check that one serves it, that it has addresses left, and that the parent link has a carrier")
-	case errors.Is(err, dhcp.ErrNoAck), errors.Is(err, dhcp.ErrNak):
+	case errors.Is(err, grant.ErrNoAck), errors.Is(err, grant.ErrNak):
 		return with(api.DhcpNoOffer, "the DHCP server offered an address and then did not grant it: look at the DHCP server's log")
-	case errors.Is(err, dhcp.ErrLinkDown):
+	case errors.Is(err, grant.ErrLinkDown):
 		return with(api.ResourceUnavailable, "the network's parent link is down or has no carrier: ask the administrator to look at it")
 	case errors.Is(err, cni.ErrTimeout), errors.Is(err, context.DeadlineExceeded):
 		return with(api.Timeout, "the CNI plugins did not finish within the time allowed and were stopped"+ask)

@@ -1,8 +1,11 @@
 package server
 
 import (
+	"encoding/hex"
 	"net"
 	"net/netip"
+	"slices"
+	"time"
 
 	types100 "github.com/containernetworking/cni/pkg/types/100"
 
@@ -11,51 +14,58 @@ import (
 	"github.com/net-porter/net-porter/internal/dhcp"
 )
 
-// attachmentOf puts a record into the API's words.
-func attachmentOf(r *attachment.Record) api.Attachment {
+// attachmentOf puts an attachment into the API's words.
+func attachmentOf(v attachment.View) api.Attachment {
 	a := api.Attachment{
-		ID: r.Key.String(), UID: int64(r.UID), User: r.User, Resource: r.Resource,
-		ContainerID: r.ContainerID, ContainerName: r.Container, InterfaceName: r.Interface,
-		State: api.AttachmentState(r.State), Created: r.Created,
+		ID: v.Key.String(), UID: int64(v.UID), User: v.User, Resource: v.Resource,
+		ContainerID: v.ContainerID, ContainerName: v.Container, InterfaceName: v.Interface,
+		State: api.AttachmentState(v.State), Created: v.Created,
 	}
-	if r.Result != nil {
-		result := resultOf(r)
+	if v.Result != nil {
+		result := resultOf(v)
 		a.Result = &result
 	}
 	return a
 }
 
-// resultOf puts a record's result into the API's words. Only the container's side
+// resultOf puts an attachment's result into the API's words. Only the container's side
 // is told: the host's links are not the caller's to know.
-func resultOf(r *attachment.Record) api.AttachResult {
+func resultOf(v attachment.View) api.AttachResult {
 	result := api.AttachResult{
 		Interfaces: []api.Interface{}, Ips: []api.IP{}, Routes: []api.Route{},
 		DNS: api.DNS{Nameservers: []string{}, Search: []string{}},
 	}
-	if c := r.Result.CNI; c != nil {
-		addCNI(&result, c)
+	if v.CNI != nil {
+		addCNI(&result, v.CNI)
 	}
-	if lease := r.Result.Lease; lease != nil {
-		result.Lease = leaseOf(lease)
-		// macvlan writes its own, mostly empty, "dns" over what DHCP said. What the
-		// administrator wrote there wins; what they left out comes from the lease.
-		if len(result.DNS.Nameservers) == 0 {
-			for _, server := range lease.DNS {
-				result.DNS.Nameservers = append(result.DNS.Nameservers, server.String())
+	for i := range v.Leases {
+		addLease(&result, &v.Leases[i], v.Interface)
+	}
+	fillDNS(&result.DNS, v.Leases)
+	return result
+}
+
+// fillDNS takes from leases what the conflist does not say. macvlan writes its own,
+// mostly empty, "dns" over what DHCP said: what the administrator wrote there wins.
+func fillDNS(dns *api.DNS, leases []dhcp.Status) {
+	noServers, noSearch := len(dns.Nameservers) == 0, len(dns.Search) == 0
+	for _, lease := range leases {
+		if noServers {
+			dns.Nameservers = append(dns.Nameservers, texts(lease.DNS)...)
+		}
+		if dns.Domain == "" {
+			dns.Domain = lease.Domain
+		}
+		for _, domain := range lease.Search {
+			if noSearch && !slices.Contains(dns.Search, domain) {
+				dns.Search = append(dns.Search, domain)
 			}
-		}
-		if result.DNS.Domain == "" {
-			result.DNS.Domain = lease.Domain
-		}
-		if len(result.DNS.Search) == 0 {
-			result.DNS.Search = append(result.DNS.Search, lease.Search...)
 		}
 	}
 	// resolv.conf(5): without a search list, the domain is it.
-	if len(result.DNS.Search) == 0 && result.DNS.Domain != "" {
-		result.DNS.Search = append(result.DNS.Search, result.DNS.Domain)
+	if len(dns.Search) == 0 && dns.Domain != "" {
+		dns.Search = append(dns.Search, dns.Domain)
 	}
-	return result
 }
 
 func addCNI(result *api.AttachResult, c *types100.Result) {
@@ -84,12 +94,39 @@ func addCNI(result *api.AttachResult, c *types100.Result) {
 	result.DNS.Options = c.DNS.Options
 }
 
-func leaseOf(l *dhcp.Lease) *api.Lease {
-	lease := &api.Lease{Server: l.Server.String(), Address: l.Address.String(), Acquired: l.Acquired}
-	if !l.Expiry.IsZero() {
-		lease.Expires = &l.Expiry
+// addLease adds a lease, and what it has changed of the interface.
+func addLease(result *api.AttachResult, s *dhcp.Status, ifname string) {
+	lease := &api.Lease{
+		Server: s.Server.String(), Address: s.Address.String(), State: api.LeaseState(s.State),
+		ClientID: hex.EncodeToString(s.ClientID()), Acquired: s.AcquiredWall,
+		T1: moment(s.T1At), T2: moment(s.T2At), Expires: moment(s.Expiry), Mtu: s.MTU, Ntp: texts(s.NTP),
 	}
-	return lease
+	if s.Family == dhcp.IPv6 {
+		result.LeaseIpv6 = lease
+	} else {
+		result.Lease = lease
+	}
+	for i := range result.Interfaces {
+		if result.Interfaces[i].Name == ifname && s.MTU != 0 {
+			result.Interfaces[i].Mtu = s.MTU
+		}
+	}
+}
+
+// moment is nil for no time at all.
+func moment(t time.Time) *time.Time {
+	if t.IsZero() {
+		return nil
+	}
+	return &t
+}
+
+func texts(addrs []netip.Addr) []string {
+	var all []string
+	for _, a := range addrs {
+		all = append(all, a.String())
+	}
+	return all
 }
 
 // text is an address, or the empty string for none; 0.0.0.0 as a gateway is none.

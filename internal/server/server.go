@@ -36,8 +36,9 @@ type Namespaces interface {
 // Options are what a Server works with.
 type Options struct {
 	Resources   []policy.Resource
-	ConfigDir   string   // of conflists
-	PluginDirs  []string // of CNI plugins
+	Settings    map[string]Settings // by resource; those of a resource that is left out are zero
+	ConfigDir   string              // of conflists
+	PluginDirs  []string            // of CNI plugins
 	Attachments *attachment.Manager
 	Namespaces  Namespaces
 	Users       UserNames
@@ -67,7 +68,7 @@ type Server struct {
 func New(o Options) *Server {
 	s := &Server{
 		catalog: catalog{
-			resources: map[string]policy.Resource{}, configDir: o.ConfigDir,
+			resources: map[string]policy.Resource{}, settings: o.Settings, configDir: o.ConfigDir,
 			pluginDirs: o.PluginDirs, log: o.Logger,
 		},
 		attachments: o.Attachments, namespaces: o.Namespaces, users: o.Users,

@@ -1,31 +1,33 @@
-package dhcp
+package dhcp4
 
 import (
 	"net/netip"
 	"slices"
+
+	"github.com/net-porter/net-porter/internal/dhcp/grant"
 )
 
 // parseRoutes fills Routers and Routes from options 121, 33 and 3, as the package's
 // documentation says. Routes are in an order in which each can be added: those on the
 // link first, since gateways may lie behind them.
-func (l *Lease) parseRoutes(opts func(uint8) []byte, wants func(uint8) bool) {
-	var routes []Route
-	if classless := opts(optClasslessRoutes); wants(optClasslessRoutes) && len(classless) > 0 {
+func parseRoutes(l *grant.Grant, opts func(uint8) []byte, wants func(uint8) bool) {
+	var routes []grant.Route
+	if classless := opts(OptClasslessRoutes); wants(OptClasslessRoutes) && len(classless) > 0 {
 		routes = parseClasslessRoutes(classless)
 	} else {
-		if wants(optStaticRoutes) {
-			routes = parseStaticRoutes(opts(optStaticRoutes))
+		if wants(OptStaticRoutes) {
+			routes = parseStaticRoutes(opts(OptStaticRoutes))
 		}
-		if wants(optRouters) {
-			l.Routers = parseAddrs(opts(optRouters))
+		if wants(OptRouters) {
+			l.Routers = parseAddrs(opts(OptRouters))
 		}
 		if len(l.Routers) > 0 {
 			gw := l.Routers[0]
 			if !l.Address.Masked().Contains(gw) {
 				// Where every host has a network of its own (a /32), the router is outside.
-				routes = append(routes, Route{netip.PrefixFrom(gw, 32), netip.IPv4Unspecified()})
+				routes = append(routes, grant.Route{Destination: netip.PrefixFrom(gw, 32), Gateway: netip.IPv4Unspecified()})
 			}
-			routes = append(routes, Route{netip.PrefixFrom(netip.IPv4Unspecified(), 0), gw})
+			routes = append(routes, grant.Route{Destination: netip.PrefixFrom(netip.IPv4Unspecified(), 0), Gateway: gw})
 		}
 	}
 	l.Routes = usableRoutes(l.Address.Masked(), routes)
@@ -34,11 +36,11 @@ func (l *Lease) parseRoutes(opts func(uint8) []byte, wants func(uint8) bool) {
 // usableRoutes drops what the kernel would refuse, which would fail the whole
 // attachment: a destination twice or that of the prefix itself, a gateway that is
 // not on the link.
-func usableRoutes(link netip.Prefix, routes []Route) []Route {
-	slices.SortStableFunc(routes, func(a, b Route) int { return rank(a) - rank(b) })
+func usableRoutes(link netip.Prefix, routes []grant.Route) []grant.Route {
+	slices.SortStableFunc(routes, func(a, b grant.Route) int { return rank(a) - rank(b) })
 	onLink := []netip.Prefix{link}
 	seen := map[netip.Prefix]bool{link: true}
-	var usable []Route
+	var usable []grant.Route
 	for _, r := range routes {
 		if seen[r.Destination] {
 			continue
@@ -54,7 +56,7 @@ func usableRoutes(link netip.Prefix, routes []Route) []Route {
 	return usable
 }
 
-func rank(r Route) int {
+func rank(r grant.Route) int {
 	if r.Gateway.IsUnspecified() {
 		return 0
 	}
@@ -63,8 +65,8 @@ func rank(r Route) int {
 
 // parseClasslessRoutes reads option 121 (RFC 3442): the mask's length, the
 // destination's significant octets, the router. Reading ends at a malformed entry.
-func parseClasslessRoutes(b []byte) []Route {
-	var routes []Route
+func parseClasslessRoutes(b []byte) []grant.Route {
+	var routes []grant.Route
 	for len(b) > 0 && len(routes) < maxRoutes {
 		bits := int(b[0])
 		octets := (bits + 7) / 8
@@ -83,11 +85,11 @@ func parseClasslessRoutes(b []byte) []Route {
 // parseStaticRoutes reads option 33 (RFC 2132, section 5.8): pairs of destination and
 // router, where the destination's class gives its mask and a host bit makes it a
 // host's. A default route cannot be said this way.
-func parseStaticRoutes(b []byte) []Route {
-	var routes []Route
+func parseStaticRoutes(b []byte) []grant.Route {
+	var routes []grant.Route
 	for ; len(b) >= 8 && len(routes) < maxRoutes; b = b[8:] {
 		dst, gw := netip.AddrFrom4([4]byte(b)), netip.AddrFrom4([4]byte(b[4:]))
-		if !usableHost(dst) || gw.IsUnspecified() {
+		if !UsableHost(dst) || gw.IsUnspecified() {
 			continue
 		}
 		bits := classBits(dst.As4()[0])
@@ -110,10 +112,10 @@ func classBits(first byte) int {
 	return 24
 }
 
-func appendRoute(routes []Route, dst netip.Prefix, gw netip.Addr) []Route {
+func appendRoute(routes []grant.Route, dst netip.Prefix, gw netip.Addr) []grant.Route {
 	dst = dst.Masked()
-	if dst.Bits() > 0 && !usableHost(dst.Addr()) || !gw.IsUnspecified() && !usableHost(gw) {
+	if dst.Bits() > 0 && !UsableHost(dst.Addr()) || !gw.IsUnspecified() && !UsableHost(gw) {
 		return routes
 	}
-	return append(routes, Route{dst, gw})
+	return append(routes, grant.Route{Destination: dst, Gateway: gw})
 }

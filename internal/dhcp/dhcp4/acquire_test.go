@@ -1,4 +1,4 @@
-package dhcp
+package dhcp4
 
 import (
 	"bytes"
@@ -14,6 +14,8 @@ import (
 
 	"github.com/insomniacslk/dhcp/dhcpv4"
 	"golang.org/x/net/bpf"
+
+	"github.com/net-porter/net-porter/internal/dhcp/grant"
 )
 
 // script is a wire on which a hand-written server answers: replies to the n-th message
@@ -24,6 +26,9 @@ type script struct {
 	sent    []*dhcpv4.DHCPv4
 	queue   [][]byte
 	end     context.CancelCauseFunc
+
+	claims  [][]byte // ARP packets that are there when a probe's answers are waited for
+	arpSent [][]byte
 }
 
 func (s *script) send(_ net.HardwareAddr, _, _ netip.Addr, message []byte) error {
@@ -39,7 +44,7 @@ func (s *script) send(_ net.HardwareAddr, _, _ netip.Addr, message []byte) error
 func (s *script) receive(context.Context, time.Time) ([]byte, net.HardwareAddr, error) {
 	if len(s.queue) == 0 {
 		if len(s.sent) > 20 {
-			s.end(errTimeout)
+			s.end(grant.ErrTimeout)
 		}
 		return nil, nil, os.ErrDeadlineExceeded
 	}
@@ -48,20 +53,50 @@ func (s *script) receive(context.Context, time.Time) ([]byte, net.HardwareAddr, 
 	return next, net.HardwareAddr{2, 0, 0, 0, 0, 9}, nil
 }
 
-func runScript(t *testing.T, replies func(n int, sent *dhcpv4.DHCPv4) [][]byte) (Lease, *script, int, error) {
+func (s *script) arp() arpWire           { return s }
+func (s *script) close()                 {}
+func (s *script) watch(netip.Addr) error { return nil }
+
+func (s *script) sendARP(packet []byte) error {
+	s.arpSent = append(s.arpSent, packet)
+	return nil
+}
+
+func (s *script) receiveARP(context.Context, time.Time) ([]byte, error) {
+	if len(s.claims) == 0 {
+		return nil, os.ErrDeadlineExceeded
+	}
+	next := s.claims[0]
+	s.claims = s.claims[1:]
+	return next, nil
+}
+
+var (
+	testMAC      = net.HardwareAddr{2, 0, 0, 0, 0, 1}
+	testClientID = []byte("\x00some client")
+)
+
+// scripted is a client on a wire of the test's own.
+func scripted(t *testing.T, replies func(n int, sent *dhcpv4.DHCPv4) [][]byte) (context.Context, *Client, *script) {
 	t.Helper()
 	ctx, cancel := context.WithCancelCause(t.Context())
+	t.Cleanup(func() { cancel(nil) })
 	s := &script{t: t, replies: replies, end: cancel}
-	req, err := parseIPAM("", "")
-	if err != nil {
-		t.Fatal(err)
-	}
+	return ctx, &Client{
+		wire: s, start: time.Now(),
+		config: Config{
+			MAC: testMAC, Params: Params{ClientID: testClientID, Requested: []byte{1, 121, 3, 33, 26, 42, 6, 15, 119}},
+			Log: slog.New(slog.DiscardHandler), BadFrame: func() {},
+		},
+	}, s
+}
+
+func runScript(t *testing.T, replies func(n int, sent *dhcpv4.DHCPv4) [][]byte) (grant.Grant, *script, int, error) {
+	t.Helper()
+	ctx, c, s := scripted(t, replies)
 	bad := 0
-	x := &exchange{
-		wire: s, mac: net.HardwareAddr{2, 0, 0, 0, 0, 1}, request: req,
-		log: slog.New(slog.DiscardHandler), badFrame: func() { bad++ },
-	}
-	l, err := x.acquire(ctx)
+	c.config.BadFrame = func() { bad++ }
+	l, err := c.Acquire(ctx, grant.Wish{})
 	return l, s, bad, err
 }
 
@@ -92,8 +127,8 @@ func TestHostileRepliesDoNotStopAnExchange(t *testing.T) {
 			to(sent, reply(t, sent.MessageType(), nil)), // a client's message as a reply
 			to(sent, reply(t, dhcpv4.MessageTypeAck, func(m *dhcpv4.DHCPv4) { m.YourIPAddr = net.IPv4(127, 0, 0, 1).To4() })),
 			to(sent, reply(t, dhcpv4.MessageTypeOffer, func(m *dhcpv4.DHCPv4) { m.YourIPAddr = net.IPv4bcast.To4() })),
-			to(sent, reply(t, dhcpv4.MessageTypeAck, with(optServerID, 203, 0, 113, 66))), // another server's ACK
-			to(sent, reply(t, dhcpv4.MessageTypeNak, with(optServerID, 203, 0, 113, 66))),
+			to(sent, reply(t, dhcpv4.MessageTypeAck, with(OptServerID, 203, 0, 113, 66))), // another server's ACK
+			to(sent, reply(t, dhcpv4.MessageTypeNak, with(OptServerID, 203, 0, 113, 66))),
 			to(sent, reply(t, dhcpv4.MessageTypeAck, func(m *dhcpv4.DHCPv4) { m.YourIPAddr = net.IPv4(192, 0, 2, 66).To4() })), // not what was asked for
 			reply(t, dhcpv4.MessageTypeAck, nil).ToBytes(),                                                                     // another transaction
 		)
@@ -118,15 +153,15 @@ func TestRequestNamesWhatWasOffered(t *testing.T) {
 		t.Errorf("REQUEST %s", request.Summary())
 	}
 	for _, m := range s.sent {
-		if !bytes.Equal(m.Options[optClientID], defaultClientID(testID, "lan", testIfname)) {
-			t.Errorf("client id %q", m.Options[optClientID])
+		if !bytes.Equal(m.Options[OptClientID], testClientID) {
+			t.Errorf("client id %q", m.Options[OptClientID])
 		}
 	}
 }
 
 func TestNak(t *testing.T) {
 	nak := func(sent *dhcpv4.DHCPv4) [][]byte {
-		return [][]byte{to(sent, reply(t, dhcpv4.MessageTypeNak, with(optMessage, []byte("no\nway")...)))}
+		return [][]byte{to(sent, reply(t, dhcpv4.MessageTypeNak, with(OptMessage, []byte("no\nway")...)))}
 	}
 	_, _, _, err := runScript(t, func(_ int, sent *dhcpv4.DHCPv4) [][]byte {
 		if sent.MessageType() == dhcpv4.MessageTypeRequest {
@@ -134,7 +169,7 @@ func TestNak(t *testing.T) {
 		}
 		return [][]byte{answer(t, sent)}
 	})
-	if !errors.Is(err, ErrNak) || bytes.ContainsRune([]byte(err.Error()), '\n') {
+	if !errors.Is(err, grant.ErrNak) || bytes.ContainsRune([]byte(err.Error()), '\n') {
 		t.Errorf("always refused: %v", err)
 	}
 	l, s, _, err := runScript(t, func(n int, sent *dhcpv4.DHCPv4) [][]byte {
@@ -150,7 +185,7 @@ func TestNak(t *testing.T) {
 
 func TestErrorsSayHowFarItCame(t *testing.T) {
 	_, s, _, err := runScript(t, func(int, *dhcpv4.DHCPv4) [][]byte { return nil })
-	if !errors.Is(err, ErrNoOffer) {
+	if !errors.Is(err, grant.ErrNoOffer) {
 		t.Errorf("no server: %v", err)
 	}
 	if len(s.sent) < 2 {
@@ -162,14 +197,14 @@ func TestErrorsSayHowFarItCame(t *testing.T) {
 		}
 		return nil
 	})
-	if !errors.Is(err, ErrNoAck) {
+	if !errors.Is(err, grant.ErrNoAck) {
 		t.Errorf("no ACK: %v", err)
 	}
 }
 
 func TestFilterAdmitsOnlyRepliesToThisMAC(t *testing.T) {
 	mac := net.HardwareAddr{2, 0, 0, 0, 0, 1}
-	vm, err := bpf.NewVM(filter(mac))
+	vm, err := bpf.NewVM(dhcpFilter(mac))
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -1,4 +1,4 @@
-package dhcp
+package dhcp4
 
 import (
 	"net"
@@ -9,6 +9,8 @@ import (
 	"time"
 
 	"github.com/insomniacslk/dhcp/dhcpv4"
+
+	"github.com/net-porter/net-porter/internal/dhcp/grant"
 )
 
 func anything(uint8) bool { return true }
@@ -22,9 +24,9 @@ func reply(t testing.TB, kind dhcpv4.MessageType, edit func(*dhcpv4.DHCPv4)) *dh
 	}
 	msg.OpCode = dhcpv4.OpcodeBootReply
 	msg.YourIPAddr = net.IPv4(192, 0, 2, 10).To4()
-	setOption(msg, optServerID, []byte{192, 0, 2, 1})
-	setOption(msg, optSubnetMask, []byte{255, 255, 255, 0})
-	setOption(msg, optLeaseTime, []byte{0, 0, 14, 16})
+	setOption(msg, OptServerID, []byte{192, 0, 2, 1})
+	setOption(msg, OptSubnetMask, []byte{255, 255, 255, 0})
+	setOption(msg, OptLeaseTime, []byte{0, 0, 14, 16})
 	if edit != nil {
 		edit(msg)
 	}
@@ -44,32 +46,31 @@ func TestUnusableGrantsAreRefused(t *testing.T) {
 		"broadcast":              func(m *dhcpv4.DHCPv4) { m.YourIPAddr = net.IPv4bcast },
 		"network's own":          func(m *dhcpv4.DHCPv4) { m.YourIPAddr = net.IPv4(192, 0, 2, 0) },
 		"network's broadcast":    func(m *dhcpv4.DHCPv4) { m.YourIPAddr = net.IPv4(192, 0, 2, 255) },
-		"no server":              func(m *dhcpv4.DHCPv4) { delete(m.Options, optServerID) },
-		"short server":           with(optServerID, 192, 0, 2),
-		"IPv6 server":            with(optServerID, make([]byte, 16)...),
-		"server is multicast":    with(optServerID, 224, 0, 0, 1),
-		"mask with holes":        with(optSubnetMask, 255, 0, 255, 0),
-		"mask of zero":           with(optSubnetMask, 0, 0, 0, 0),
-		"half the Internet":      with(optSubnetMask, 128, 0, 0, 0),
-		"long mask":              with(optSubnetMask, 255, 255, 255, 0, 0),
-		"lease that is no lease": with(optLeaseTime, 0, 0, 0, 0),
+		"no server":              func(m *dhcpv4.DHCPv4) { delete(m.Options, OptServerID) },
+		"short server":           with(OptServerID, 192, 0, 2),
+		"IPv6 server":            with(OptServerID, make([]byte, 16)...),
+		"server is multicast":    with(OptServerID, 224, 0, 0, 1),
+		"mask with holes":        with(OptSubnetMask, 255, 0, 255, 0),
+		"mask of zero":           with(OptSubnetMask, 0, 0, 0, 0),
+		"half the Internet":      with(OptSubnetMask, 128, 0, 0, 0),
+		"long mask":              with(OptSubnetMask, 255, 255, 255, 0, 0),
+		"lease that is no lease": with(OptLeaseTime, 0, 0, 0, 0),
 	} {
-		if l, err := parseLease(reply(t, dhcpv4.MessageTypeAck, edit), time.Now(), anything); err == nil {
+		if l, err := parseGrant(reply(t, dhcpv4.MessageTypeAck, edit), anything); err == nil {
 			t.Errorf("%s: accepted as %+v", name, l)
 		}
 	}
 }
 
 func TestPrefixWithoutAMaskIsThatOfTheClass(t *testing.T) {
-	msg := reply(t, dhcpv4.MessageTypeAck, func(m *dhcpv4.DHCPv4) { delete(m.Options, optSubnetMask) })
-	l, err := parseLease(msg, time.Now(), anything)
+	msg := reply(t, dhcpv4.MessageTypeAck, func(m *dhcpv4.DHCPv4) { delete(m.Options, OptSubnetMask) })
+	l, err := parseGrant(msg, anything)
 	if err != nil || l.Address != netip.MustParsePrefix("192.0.2.10/24") {
 		t.Errorf("%v %v", l.Address, err)
 	}
 }
 
 func TestTimes(t *testing.T) {
-	now := time.Now()
 	for _, tt := range []struct {
 		name       string
 		edit       func(*dhcpv4.DHCPv4)
@@ -77,37 +78,37 @@ func TestTimes(t *testing.T) {
 	}{
 		{"defaults of RFC 2131", nil, 1800 * time.Second, 3150 * time.Second, time.Hour},
 		{"as sent", func(m *dhcpv4.DHCPv4) {
-			setOption(m, optT1, []byte{0, 0, 0, 60})
-			setOption(m, optT2, []byte{0, 0, 0, 90})
+			setOption(m, OptT1, []byte{0, 0, 0, 60})
+			setOption(m, OptT2, []byte{0, 0, 0, 90})
 		}, time.Minute, 90 * time.Second, time.Hour},
 		{"T1 after T2", func(m *dhcpv4.DHCPv4) {
-			setOption(m, optT1, []byte{0, 0, 0, 90})
-			setOption(m, optT2, []byte{0, 0, 0, 60})
+			setOption(m, OptT1, []byte{0, 0, 0, 90})
+			setOption(m, OptT2, []byte{0, 0, 0, 60})
 		}, time.Minute, time.Minute, time.Hour},
-		{"T2 after the end", with(optT2, 0xff, 0, 0, 0), 1800 * time.Second, 3150 * time.Second, time.Hour},
-		{"no lease time", func(m *dhcpv4.DHCPv4) { delete(m.Options, optLeaseTime) }, 1800 * time.Second, 3150 * time.Second, time.Hour},
+		{"T2 after the end", with(OptT2, 0xff, 0, 0, 0), 1800 * time.Second, 3150 * time.Second, time.Hour},
+		{"no lease time", func(m *dhcpv4.DHCPv4) { delete(m.Options, OptLeaseTime) }, 1800 * time.Second, 3150 * time.Second, time.Hour},
 	} {
-		l, err := parseLease(reply(t, dhcpv4.MessageTypeAck, tt.edit), now, anything)
-		if err != nil || l.T1.Sub(now) != tt.t1 || l.T2.Sub(now) != tt.t2 || l.Expiry.Sub(now) != tt.to {
-			t.Errorf("%s: T1 %s, T2 %s, expiry %s, %v", tt.name, l.T1.Sub(now), l.T2.Sub(now), l.Expiry.Sub(now), err)
+		l, err := parseGrant(reply(t, dhcpv4.MessageTypeAck, tt.edit), anything)
+		if err != nil || l.T1 != tt.t1 || l.T2 != tt.t2 || l.Lifetime != tt.to {
+			t.Errorf("%s: T1 %s, T2 %s, expiry %s, %v", tt.name, l.T1, l.T2, l.Lifetime, err)
 		}
 	}
-	l, err := parseLease(reply(t, dhcpv4.MessageTypeAck, with(optLeaseTime, 255, 255, 255, 255)), now, anything)
-	if err != nil || !l.Expiry.IsZero() || !l.T1.IsZero() {
+	l, err := parseGrant(reply(t, dhcpv4.MessageTypeAck, with(OptLeaseTime, 255, 255, 255, 255)), anything)
+	if err != nil || !l.Infinite() || l.T1 != 0 {
 		t.Errorf("infinite: %+v, %v", l, err)
 	}
 }
 
 func TestNamesCannotWriteIntoResolvConf(t *testing.T) {
 	for _, hostile := range []string{"a\nnameserver 203.0.113.9", "a b", "a;b", "a\x00b", "-a", strings.Repeat("a", 64), "ä.test", "#x"} {
-		l, err := parseLease(reply(t, dhcpv4.MessageTypeAck, func(m *dhcpv4.DHCPv4) {
-			setOption(m, optDomainName, []byte(hostile))
+		l, err := parseGrant(reply(t, dhcpv4.MessageTypeAck, func(m *dhcpv4.DHCPv4) {
+			setOption(m, OptDomainName, []byte(hostile))
 			var search []byte
 			for label := range strings.SplitSeq(hostile, ".") {
 				search = append(append(search, byte(len(label))), label...)
 			}
-			setOption(m, optDomainSearch, append(search, 0))
-		}), time.Now(), anything)
+			setOption(m, OptDomainSearch, append(search, 0))
+		}), anything)
 		if err != nil || l.Domain != "" || len(l.Search) != 0 {
 			t.Errorf("%q: domain %q, search %q, %v", hostile, l.Domain, l.Search, err)
 		}
@@ -144,20 +145,20 @@ func TestRoutesThatTheKernelWouldRefuseAreLeftOut(t *testing.T) {
 		in   []byte
 		want string
 	}{
-		"gateway not on the link":   {optClasslessRoutes, []byte{24, 198, 51, 100, 10, 0, 0, 1}, ""},
-		"gateway behind a route":    {optClasslessRoutes, []byte{0, 203, 0, 113, 5, 32, 203, 0, 113, 5, 0, 0, 0, 0}, "203.0.113.5/32>0.0.0.0 0.0.0.0/0>203.0.113.5"},
-		"twice":                     {optClasslessRoutes, []byte{0, 192, 0, 2, 1, 0, 192, 0, 2, 2}, "0.0.0.0/0>192.0.2.1"},
-		"the prefix itself":         {optClasslessRoutes, []byte{24, 192, 0, 2, 0, 0, 0, 0}, ""},
-		"host bits":                 {optClasslessRoutes, []byte{12, 10, 255, 192, 0, 2, 1}, "10.240.0.0/12>192.0.2.1"},
-		"mask over 32":              {optClasslessRoutes, []byte{33, 1, 2, 3, 4, 5, 192, 0, 2, 1}, ""},
-		"cut off":                   {optClasslessRoutes, []byte{24, 198, 51}, ""},
-		"loopback":                  {optClasslessRoutes, []byte{8, 127, 192, 0, 2, 1}, ""},
-		"static host":               {optStaticRoutes, []byte{10, 1, 2, 3, 192, 0, 2, 1}, "10.1.2.3/32>192.0.2.1"},
-		"static default":            {optStaticRoutes, []byte{0, 0, 0, 0, 192, 0, 2, 1}, ""},
-		"router outside the prefix": {optRouters, []byte{203, 0, 113, 1}, "203.0.113.1/32>0.0.0.0 0.0.0.0/0>203.0.113.1"},
-		"router is multicast":       {optRouters, []byte{224, 0, 0, 1}, ""},
+		"gateway not on the link":   {OptClasslessRoutes, []byte{24, 198, 51, 100, 10, 0, 0, 1}, ""},
+		"gateway behind a route":    {OptClasslessRoutes, []byte{0, 203, 0, 113, 5, 32, 203, 0, 113, 5, 0, 0, 0, 0}, "203.0.113.5/32>0.0.0.0 0.0.0.0/0>203.0.113.5"},
+		"twice":                     {OptClasslessRoutes, []byte{0, 192, 0, 2, 1, 0, 192, 0, 2, 2}, "0.0.0.0/0>192.0.2.1"},
+		"the prefix itself":         {OptClasslessRoutes, []byte{24, 192, 0, 2, 0, 0, 0, 0}, ""},
+		"host bits":                 {OptClasslessRoutes, []byte{12, 10, 255, 192, 0, 2, 1}, "10.240.0.0/12>192.0.2.1"},
+		"mask over 32":              {OptClasslessRoutes, []byte{33, 1, 2, 3, 4, 5, 192, 0, 2, 1}, ""},
+		"cut off":                   {OptClasslessRoutes, []byte{24, 198, 51}, ""},
+		"loopback":                  {OptClasslessRoutes, []byte{8, 127, 192, 0, 2, 1}, ""},
+		"static host":               {OptStaticRoutes, []byte{10, 1, 2, 3, 192, 0, 2, 1}, "10.1.2.3/32>192.0.2.1"},
+		"static default":            {OptStaticRoutes, []byte{0, 0, 0, 0, 192, 0, 2, 1}, ""},
+		"router outside the prefix": {OptRouters, []byte{203, 0, 113, 1}, "203.0.113.1/32>0.0.0.0 0.0.0.0/0>203.0.113.1"},
+		"router is multicast":       {OptRouters, []byte{224, 0, 0, 1}, ""},
 	} {
-		l, err := parseLease(reply(t, dhcpv4.MessageTypeAck, with(tt.code, tt.in...)), time.Now(), anything)
+		l, err := parseGrant(reply(t, dhcpv4.MessageTypeAck, with(tt.code, tt.in...)), anything)
 		var got []string
 		for _, r := range l.Routes {
 			got = append(got, r.Destination.String()+">"+r.Gateway.String())
@@ -174,29 +175,30 @@ func TestListsAreCut(t *testing.T) {
 	for i := range 200 {
 		routes = append(routes, 32, 198, 51, 100, byte(i), 192, 0, 2, 1)
 	}
-	l, err := parseLease(reply(t, dhcpv4.MessageTypeAck, func(m *dhcpv4.DHCPv4) {
-		setOption(m, optDNS, many)
-		setOption(m, optNTP, many)
-		setOption(m, optClasslessRoutes, routes)
-	}), time.Now(), anything)
+	l, err := parseGrant(reply(t, dhcpv4.MessageTypeAck, func(m *dhcpv4.DHCPv4) {
+		setOption(m, OptDNS, many)
+		setOption(m, OptNTP, many)
+		setOption(m, OptClasslessRoutes, routes)
+	}), anything)
 	if err != nil || len(l.DNS) > maxAddrs || len(l.NTP) > maxAddrs || len(l.Routes) > maxRoutes {
 		t.Errorf("%d DNS, %d NTP, %d routes, %v", len(l.DNS), len(l.NTP), len(l.Routes), err)
 	}
 }
 
 // FuzzLease feeds what a host of the LAN can send, from the IP packet on.
-func FuzzLease(f *testing.F) {
+func FuzzReply(f *testing.F) {
 	f.Add(reply(f, dhcpv4.MessageTypeAck, func(m *dhcpv4.DHCPv4) {
-		setOption(m, optDomainSearch, []byte("\x03eng\x05apple\x03com\x00\x09marketing\xc0\x04"))
-		setOption(m, optClasslessRoutes, []byte{0, 192, 0, 2, 1, 24, 198, 51, 100, 192, 0, 2, 1})
-		setOption(m, optStaticRoutes, []byte{10, 1, 2, 3, 192, 0, 2, 1})
-		setOption(m, optRouters, []byte{192, 0, 2, 1})
-		setOption(m, optDNS, []byte{192, 0, 2, 1})
-		setOption(m, optDomainName, []byte("lan.test\x00"))
+		setOption(m, OptDomainSearch, []byte("\x03eng\x05apple\x03com\x00\x09marketing\xc0\x04"))
+		setOption(m, OptClasslessRoutes, []byte{0, 192, 0, 2, 1, 24, 198, 51, 100, 192, 0, 2, 1})
+		setOption(m, OptStaticRoutes, []byte{10, 1, 2, 3, 192, 0, 2, 1})
+		setOption(m, OptRouters, []byte{192, 0, 2, 1})
+		setOption(m, OptDNS, []byte{192, 0, 2, 1})
+		setOption(m, OptDomainName, []byte("lan.test\x00"))
 	}).ToBytes())
 	f.Add([]byte{})
 	f.Fuzz(func(t *testing.T, b []byte) {
 		udpPayload(b)
+		claims(b, net.HardwareAddr{2, 0, 0, 0, 0, 1}, netip.MustParseAddr("192.0.2.10"))
 		msg, err := parseMessage(b)
 		if err != nil {
 			if strings.Contains(err.Error(), "panic") {
@@ -204,7 +206,7 @@ func FuzzLease(f *testing.F) {
 			}
 			return
 		}
-		l, err := parseLease(msg, time.Now(), anything)
+		l, err := parseGrant(msg, anything)
 		if err != nil {
 			if strings.Contains(err.Error(), "panic") {
 				t.Fatal(err)
@@ -212,13 +214,12 @@ func FuzzLease(f *testing.F) {
 			return
 		}
 		for _, name := range append(slices.Clone(l.Search), l.Domain) {
-			if name != "" && !validDomain(name) {
+			if name != "" && !grant.ValidDomain(name) {
 				t.Errorf("name %q", name)
 			}
 		}
-		if !usableHost(l.Address.Addr()) || l.Address.Bits() < minMask || len(l.Routes) > maxRoutes+2 {
+		if !UsableHost(l.Address.Addr()) || l.Address.Bits() < minMask || len(l.Routes) > maxRoutes+2 {
 			t.Errorf("lease %+v", l)
 		}
-		l.result()
 	})
 }

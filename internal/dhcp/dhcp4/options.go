@@ -1,61 +1,56 @@
-package dhcp
+package dhcp4
 
 import (
 	"fmt"
 	"strconv"
 )
 
-// Option is a DHCP option as it stands in a message (RFC 2132, section 2).
-type Option struct {
-	Code  uint8  `json:"code"`
-	Value []byte `json:"value"`
-}
-
 // Options that this package reads or writes (RFC 2132, 3397, 3442).
 const (
-	optSubnetMask      = 1
-	optRouters         = 3
-	optDNS             = 6
-	optHostName        = 12
-	optDomainName      = 15
-	optMTU             = 26
-	optStaticRoutes    = 33
-	optNTP             = 42
-	optRequestedIP     = 50
-	optLeaseTime       = 51
-	optOverload        = 52
-	optMessageType     = 53
-	optServerID        = 54
-	optParameterList   = 55
-	optMessage         = 56
-	optMaxMessageSize  = 57
-	optT1              = 58
-	optT2              = 59
-	optClientID        = 61
-	optRelayAgent      = 82
-	optDomainSearch    = 119
-	optClasslessRoutes = 121
-	optPad             = 0
-	optEnd             = 255
+	OptSubnetMask      = 1
+	OptRouters         = 3
+	OptDNS             = 6
+	OptHostName        = 12
+	OptDomainName      = 15
+	OptMTU             = 26
+	OptStaticRoutes    = 33
+	OptNTP             = 42
+	OptRequestedIP     = 50
+	OptLeaseTime       = 51
+	OptOverload        = 52
+	OptMessageType     = 53
+	OptServerID        = 54
+	OptParameterList   = 55
+	OptMessage         = 56
+	OptMaxMessageSize  = 57
+	OptT1              = 58
+	OptT2              = 59
+	OptClientID        = 61
+	OptFQDN            = 81
+	OptRelayAgent      = 82
+	OptDomainSearch    = 119
+	OptClasslessRoutes = 121
+	OptPad             = 0
+	OptEnd             = 255
 )
 
-// optionCode resolves an option's number, or its name in dhcp-options(5).
-func optionCode(name string) (uint8, error) {
+// OptionCode resolves an option's number, or its name in dhcp-options(5).
+func OptionCode(name string) (uint8, error) {
 	if code, ok := optionNames()[name]; ok {
 		return code, nil
 	}
 	code, err := strconv.ParseUint(name, 10, 8)
-	if err != nil || code == optPad || code == optEnd {
-		return 0, fmt.Errorf("option %.64q: %w: want a number from 1 to 254 or a name of dhcp-options(5), such as \"routers\"", name, ErrInvalid)
+	if err != nil || code == OptPad || code == OptEnd {
+		return 0, fmt.Errorf("option %.64q: want a number from 1 to 254 or a name of dhcp-options(5), such as \"routers\"", name)
 	}
 	return uint8(code), nil
 }
 
-// reservedOption tells whether an option belongs to the protocol, so that a
+// IsReserved tells whether an option belongs to the protocol, so that a
 // configuration which set it would break the exchange.
-func reservedOption(code uint8) bool {
+func IsReserved(code uint8) bool {
 	switch code {
-	case optRequestedIP, optOverload, optMessageType, optServerID, optParameterList, optMaxMessageSize, optRelayAgent:
+	case OptRequestedIP, OptOverload, OptMessageType, OptServerID, OptParameterList, OptMaxMessageSize, OptRelayAgent:
 		return true
 	}
 	return false
@@ -65,21 +60,21 @@ func reservedOption(code uint8) bool {
 // and clients' documentation use for options 119 and 121.
 func optionNames() map[string]uint8 {
 	return map[string]uint8{
-		"subnet-mask":                            optSubnetMask,
+		"subnet-mask":                            OptSubnetMask,
 		"time-offset":                            2,
-		"routers":                                optRouters,
+		"routers":                                OptRouters,
 		"time-servers":                           4,
 		"ien116-name-servers":                    5,
-		"domain-name-servers":                    optDNS,
+		"domain-name-servers":                    OptDNS,
 		"log-servers":                            7,
 		"cookie-servers":                         8,
 		"lpr-servers":                            9,
 		"impress-servers":                        10,
 		"resource-location-servers":              11,
-		"host-name":                              optHostName,
+		"host-name":                              OptHostName,
 		"boot-size":                              13,
 		"merit-dump":                             14,
-		"domain-name":                            optDomainName,
+		"domain-name":                            OptDomainName,
 		"swap-server":                            16,
 		"root-path":                              17,
 		"extensions-path":                        18,
@@ -90,14 +85,14 @@ func optionNames() map[string]uint8 {
 		"default-ip-ttl":                         23,
 		"path-mtu-aging-timeout":                 24,
 		"path-mtu-plateau-table":                 25,
-		"interface-mtu":                          optMTU,
+		"interface-mtu":                          OptMTU,
 		"all-subnets-local":                      27,
 		"broadcast-address":                      28,
 		"perform-mask-discovery":                 29,
 		"mask-supplier":                          30,
 		"router-discovery":                       31,
 		"router-solicitation-address":            32,
-		"static-routes":                          optStaticRoutes,
+		"static-routes":                          OptStaticRoutes,
 		"trailer-encapsulation":                  34,
 		"arp-cache-timeout":                      35,
 		"ieee802-3-encapsulation":                36,
@@ -106,7 +101,7 @@ func optionNames() map[string]uint8 {
 		"tcp-keepalive-garbage":                  39,
 		"nis-domain":                             40,
 		"nis-servers":                            41,
-		"ntp-servers":                            optNTP,
+		"ntp-servers":                            OptNTP,
 		"vendor-encapsulated-options":            43,
 		"netbios-name-servers":                   44,
 		"netbios-dd-server":                      45,
@@ -114,18 +109,18 @@ func optionNames() map[string]uint8 {
 		"netbios-scope":                          47,
 		"font-servers":                           48,
 		"x-display-manager":                      49,
-		"dhcp-requested-address":                 optRequestedIP,
-		"dhcp-lease-time":                        optLeaseTime,
-		"dhcp-option-overload":                   optOverload,
-		"dhcp-message-type":                      optMessageType,
-		"dhcp-server-identifier":                 optServerID,
-		"dhcp-parameter-request-list":            optParameterList,
-		"dhcp-message":                           optMessage,
-		"dhcp-max-message-size":                  optMaxMessageSize,
-		"dhcp-renewal-time":                      optT1,
-		"dhcp-rebinding-time":                    optT2,
+		"dhcp-requested-address":                 OptRequestedIP,
+		"dhcp-lease-time":                        OptLeaseTime,
+		"dhcp-option-overload":                   OptOverload,
+		"dhcp-message-type":                      OptMessageType,
+		"dhcp-server-identifier":                 OptServerID,
+		"dhcp-parameter-request-list":            OptParameterList,
+		"dhcp-message":                           OptMessage,
+		"dhcp-max-message-size":                  OptMaxMessageSize,
+		"dhcp-renewal-time":                      OptT1,
+		"dhcp-rebinding-time":                    OptT2,
 		"vendor-class-identifier":                60,
-		"dhcp-client-identifier":                 optClientID,
+		"dhcp-client-identifier":                 OptClientID,
 		"nwip-domain":                            62,
 		"nisplus-domain":                         64,
 		"nisplus-servers":                        65,
@@ -146,6 +141,8 @@ func optionNames() map[string]uint8 {
 		"nds-servers":                            85,
 		"nds-tree-name":                          86,
 		"nds-context":                            87,
+		"client-fqdn":                            OptFQDN,
+		"fqdn":                                   OptFQDN,
 		"uap-servers":                            98,
 		"pcode":                                  100,
 		"tcode":                                  101,
@@ -153,9 +150,9 @@ func optionNames() map[string]uint8 {
 		"netinfo-server-tag":                     113,
 		"default-url":                            114,
 		"subnet-selection":                       118,
-		"domain-search":                          optDomainSearch,
-		"classless-static-routes":                optClasslessRoutes,
-		"rfc3442-classless-static-routes":        optClasslessRoutes,
+		"domain-search":                          OptDomainSearch,
+		"classless-static-routes":                OptClasslessRoutes,
+		"rfc3442-classless-static-routes":        OptClasslessRoutes,
 		"vivco":                                  124,
 		"vivso":                                  125,
 	}

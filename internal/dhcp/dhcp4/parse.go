@@ -1,4 +1,4 @@
-package dhcp
+package dhcp4
 
 import (
 	"encoding/binary"
@@ -11,6 +11,8 @@ import (
 	"time"
 
 	"github.com/insomniacslk/dhcp/dhcpv4"
+
+	"github.com/net-porter/net-porter/internal/dhcp/grant"
 )
 
 // Limits of what a server can put into a lease; what exceeds them is left out.
@@ -26,8 +28,9 @@ const (
 	// minMask keeps a server from declaring most of the Internet to be on the link,
 	// which would be a default route in disguise. A class A network has 8 bits.
 	minMask = 8
-	// minMTU is the least that IPv4 allows (RFC 2132, section 5.1).
-	minMTU = 68
+	// minMTU is what every host of the Internet takes (RFC 791, section 3.1). Less, which RFC
+	// 2132, section 5.1, would allow down to 68, is an attack on whoever follows it.
+	minMTU = 576
 )
 
 // parseMessage reads a BOOTREPLY. A panic of the decoder, whose input any host of
@@ -41,33 +44,32 @@ func parseMessage(b []byte) (msg *dhcpv4.DHCPv4, err error) {
 	return msg, err
 }
 
-// parseLease reads what an OFFER or ACK grants, as far as wants admits it. The fields
-// that come from the client's side are left empty.
-func parseLease(msg *dhcpv4.DHCPv4, now time.Time, wants func(code uint8) bool) (l Lease, err error) {
+// parseGrant reads what an OFFER or ACK grants, as far as wants admits it.
+func parseGrant(msg *dhcpv4.DHCPv4, wants func(code uint8) bool) (l grant.Grant, err error) {
 	defer recoverParse(&err)
 	opts := options(msg)
 
 	if l.Server, err = parseServer(msg); err != nil {
-		return Lease{}, err
+		return grant.Grant{}, err
 	}
-	if l.Address, err = parseAddress(msg.YourIPAddr, opts(optSubnetMask)); err != nil {
-		return Lease{}, err
+	if l.Address, err = parseAddress(msg.YourIPAddr, opts(OptSubnetMask)); err != nil {
+		return grant.Grant{}, err
 	}
-	if err := l.parseTimes(opts, now); err != nil {
-		return Lease{}, err
+	if err := parseTimes(&l, opts); err != nil {
+		return grant.Grant{}, err
 	}
-	l.DNS = parseAddrs(opts(optDNS))
-	l.Domain = parseDomain(opts(optDomainName))
-	l.Search = parseSearch(opts(optDomainSearch))
-	if wants(optNTP) {
-		l.NTP = parseAddrs(opts(optNTP))
+	l.DNS = parseAddrs(opts(OptDNS))
+	l.Domain = parseDomain(opts(OptDomainName))
+	l.Search = parseSearch(opts(OptDomainSearch))
+	if wants(OptNTP) {
+		l.NTP = parseAddrs(opts(OptNTP))
 	}
-	if v := opts(optMTU); wants(optMTU) && len(v) == 2 {
+	if v := opts(OptMTU); wants(OptMTU) && len(v) == 2 {
 		if mtu := int(binary.BigEndian.Uint16(v)); mtu >= minMTU {
 			l.MTU = mtu
 		}
 	}
-	l.parseRoutes(opts, wants)
+	parseRoutes(&l, opts, wants)
 	return l, nil
 }
 
@@ -83,8 +85,8 @@ func options(msg *dhcpv4.DHCPv4) func(code uint8) []byte {
 }
 
 func parseServer(msg *dhcpv4.DHCPv4) (netip.Addr, error) {
-	server, ok := netip.AddrFromSlice(msg.Options[optServerID])
-	if !ok || !usableHost(server) {
+	server, ok := netip.AddrFromSlice(msg.Options[OptServerID])
+	if !ok || !UsableHost(server) {
 		return netip.Addr{}, errors.New("no valid server identifier")
 	}
 	return server, nil
@@ -92,7 +94,7 @@ func parseServer(msg *dhcpv4.DHCPv4) (netip.Addr, error) {
 
 func parseAddress(yiaddr net.IP, mask []byte) (netip.Prefix, error) {
 	addr, ok := netip.AddrFromSlice(yiaddr.To4())
-	if !ok || !usableHost(addr) {
+	if !ok || !UsableHost(addr) {
 		return netip.Prefix{}, fmt.Errorf("the address %s is not a host's", yiaddr)
 	}
 	if len(mask) == 0 {
@@ -117,9 +119,9 @@ func lastAddr(p netip.Prefix) netip.Addr {
 	return netip.AddrFrom4(b)
 }
 
-// usableHost tells whether addr can be a host's own: IPv4, and neither of "this
+// UsableHost tells whether addr can be a host's own: IPv4, and neither of "this
 // network", loopback, multicast nor reserved (RFC 6890).
-func usableHost(addr netip.Addr) bool {
+func UsableHost(addr netip.Addr) bool {
 	if !addr.Is4() {
 		return false
 	}
@@ -129,26 +131,25 @@ func usableHost(addr netip.Addr) bool {
 
 // parseTimes reads lease time, T1 and T2. T1 and T2 that are missing or do not
 // satisfy T1 < T2 < lease time become those of RFC 2131, section 4.4.5.
-func (l *Lease) parseTimes(opts func(uint8) []byte, now time.Time) error {
-	lease, ok := parseSeconds(opts(optLeaseTime))
+func parseTimes(l *grant.Grant, opts func(uint8) []byte) error {
+	lease, ok := parseSeconds(opts(OptLeaseTime))
 	switch {
 	case !ok:
 		lease = assumedLeaseTime
 	case lease == 0:
 		return errors.New("the lease time is zero")
 	case lease == math.MaxUint32*time.Second: // infinity: RFC 2131, section 3.3
-		l.Acquired = now
 		return nil
 	}
-	t1, ok1 := parseSeconds(opts(optT1))
-	t2, ok2 := parseSeconds(opts(optT2))
+	t1, ok1 := parseSeconds(opts(OptT1))
+	t2, ok2 := parseSeconds(opts(OptT2))
 	if !ok2 || t2 >= lease || t2 == 0 {
 		t2 = lease * 7 / 8
 	}
 	if !ok1 || t1 >= t2 || t1 == 0 {
 		t1 = min(lease/2, t2)
 	}
-	l.Acquired, l.T1, l.T2, l.Expiry = now, now.Add(t1), now.Add(t2), now.Add(lease)
+	l.T1, l.T2, l.Lifetime = t1, t2, lease
 	return nil
 }
 
@@ -163,7 +164,7 @@ func parseSeconds(b []byte) (time.Duration, bool) {
 func parseAddrs(b []byte) []netip.Addr {
 	var addrs []netip.Addr
 	for ; len(b) >= 4 && len(addrs) < maxAddrs; b = b[4:] {
-		if addr := netip.AddrFrom4([4]byte(b)); usableHost(addr) {
+		if addr := netip.AddrFrom4([4]byte(b)); UsableHost(addr) {
 			addrs = append(addrs, addr)
 		}
 	}
@@ -173,7 +174,7 @@ func parseAddrs(b []byte) []netip.Addr {
 // parseDomain reads option 15. Servers may end it with NUL (RFC 2132, section 2).
 func parseDomain(b []byte) string {
 	name := strings.TrimSuffix(strings.TrimRight(string(b), "\x00"), ".")
-	if !validDomain(name) {
+	if !grant.ValidDomain(name) {
 		return ""
 	}
 	return name
@@ -190,7 +191,7 @@ func parseSearch(b []byte) []string {
 			break
 		}
 		pos = next
-		if validDomain(name) {
+		if grant.ValidDomain(name) {
 			names = append(names, name)
 		}
 	}
@@ -220,10 +221,10 @@ func parseName(b []byte, start int) (name string, next int, ok bool) {
 				return "", 0, false
 			}
 			pos, limit = target, target
-		case n > maxLabelLen || pos+1+n > len(b):
+		case n > grant.MaxLabelLen || pos+1+n > len(b):
 			return "", 0, false
 		default:
-			if size += n + 1; size > maxDomainLen+1 {
+			if size += n + 1; size > grant.MaxDomainLen+1 {
 				return "", 0, false
 			}
 			label := string(b[pos+1 : pos+1+n])

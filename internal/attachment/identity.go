@@ -1,0 +1,94 @@
+package attachment
+
+import (
+	"bytes"
+	"context"
+	"net"
+	"slices"
+
+	"github.com/net-porter/net-porter/internal/dhcp"
+	"github.com/net-porter/net-porter/internal/identity"
+)
+
+// reserve gives a record what its interface is known by to the LAN, and makes it
+// visible, so that no other gets the same. It is undone by forget, or kept by put.
+//
+// Two containers of a user may go by one name, since nobody but podman sees to it that
+// they do not: then the second is known by its id. As one client of a DHCP server they
+// would have one address.
+func (m *Manager) reserve(r *Record, q Request) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	r.KnownAs = q.KnownAs
+	for _, other := range m.records {
+		if other.Key != r.Key && other.isKnownAs(r) {
+			r.KnownAs = r.ContainerID
+			break
+		}
+	}
+	if q.StableMAC && !slices.ContainsFunc(r.Args, func(arg [2]string) bool { return arg[0] == argMAC }) {
+		r.Args = append(slices.Clone(r.Args), [2]string{argMAC, m.freeMAC(r).String()})
+	}
+	m.records[r.Key] = r
+}
+
+// argMAC is the one of CNI_ARGS by which macvlan and bridge take a MAC.
+const argMAC = "MAC"
+
+// freeMAC is the record's first MAC that no other attachment has. mu is held.
+func (m *Manager) freeMAC(r *Record) net.HardwareAddr {
+	for attempt := 0; ; attempt++ {
+		mac := m.host.MAC(r.identified(), attempt)
+		taken := false
+		for _, other := range m.records {
+			taken = taken || other.Key != r.Key && other.hasMAC(mac)
+		}
+		if !taken {
+			return mac
+		}
+	}
+}
+
+func (r *Record) hasMAC(mac net.HardwareAddr) bool {
+	for _, arg := range r.Args {
+		if arg[0] == argMAC && arg[1] == mac.String() {
+			return true
+		}
+	}
+	return slices.Contains(r.MACs(), mac.String())
+}
+
+// identified is the record's interface as its identity is derived.
+func (r *Record) identified() identity.Container {
+	return identity.Container{UID: r.UID, Name: r.KnownAs, Resource: r.Resource, Interface: r.Interface}
+}
+
+// isKnownAs says whether two records' interfaces are one to their LAN.
+func (r *Record) isKnownAs(other *Record) bool {
+	return r.KnownAs != "" && r.identified() == other.identified()
+}
+
+// leaseIdentity is who the record's interface is to DHCP servers. Records of before
+// there were identities have none.
+func (m *Manager) leaseIdentity(r *Record) dhcp.Identity {
+	if r.KnownAs == "" {
+		return dhcp.Identity{}
+	}
+	id := m.host.Identity(r.identified())
+	return dhcp.Identity{ClientID: id.ClientID(), DUID: bytes.Clone(id.DUID), IAID: id.IAID}
+}
+
+// releaseNamesake releases what a container of the same name has left that is dead, so
+// that its successor gets the same address and MAC. The kernel's word of the death may
+// come a moment later than the next container.
+func (m *Manager) releaseNamesake(ctx context.Context, q Request) {
+	successor := &Record{Key: q.Key, Resource: q.Resource, KnownAs: q.KnownAs}
+	for _, r := range m.List() {
+		if r.Key == q.Key || !r.isKnownAs(successor) {
+			continue
+		}
+		if lives, err := m.lives(r); err == nil && !lives {
+			m.release(ctx, r)
+		}
+	}
+}

@@ -1,0 +1,153 @@
+package dhcp4
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"net/netip"
+	"os"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/net-porter/net-porter/internal/dhcp/grant"
+)
+
+// probeWait is how long answers to a probe are waited for, from the ACK on. A machine
+// that is awake answers within a millisecond; the later probes find those that are not.
+const probeWait = 5 * time.Millisecond
+
+// arpWire is the interface's ARP port.
+type arpWire interface {
+	// watch lets in what is said about an address from now on.
+	watch(addr netip.Addr) error
+	sendARP(packet []byte) error
+	receiveARP(ctx context.Context, deadline time.Time) (packet []byte, err error)
+}
+
+// arpLen is an ARP packet for Ethernet and IPv4 (RFC 826).
+const arpLen = 28
+
+// arpRequest asks who has target. Sender 0.0.0.0 makes it a probe (RFC 5227, section
+// 2.1.1), sender and target the same an announcement (section 2.3).
+func arpRequest(mac net.HardwareAddr, sender, target netip.Addr) []byte {
+	// Ethernet, IPv4, their lengths, request.
+	packet := []byte{0, 1, 8, 0, 6, 4, 0, 1}
+	packet = append(append(packet, mac...), sender.AsSlice()...)
+	return append(append(packet, make([]byte, len(mac))...), target.AsSlice()...)
+}
+
+// claims tells whether a packet says that addr is in use by, or wanted by, a machine
+// other than mac (RFC 5227, section 2.1.1), and by which.
+func claims(packet []byte, mac net.HardwareAddr, addr netip.Addr) (net.HardwareAddr, bool) {
+	if len(packet) < arpLen || !bytes.Equal(packet[:6], []byte{0, 1, 8, 0, 6, 4}) {
+		return nil, false
+	}
+	who := net.HardwareAddr(bytes.Clone(packet[8:14]))
+	// A frame of our own that some switch sends back is nobody else's claim.
+	if bytes.Equal(who, mac) || who[0]&1 != 0 {
+		return nil, false
+	}
+	sender, target := netip.AddrFrom4([4]byte(packet[14:18])), netip.AddrFrom4([4]byte(packet[24:28]))
+	wants := sender.IsUnspecified() && target == addr && packet[6] == 0 && packet[7] == 1
+	return who, sender == addr || wants
+}
+
+// Announce tells everybody on the LAN that addr is at this interface: machines remember
+// for a while who had it before, and would not reach its new owner (RFC 2131, section
+// 4.4.1; RFC 5227, section 2.3). The kernel announces only addresses that are there when
+// the link comes up, which for DHCP it does before.
+func (c *Client) Announce(addr netip.Addr) error {
+	if err := c.wire.arp().sendARP(arpRequest(c.config.MAC, addr, addr)); err != nil {
+		return fmt.Errorf("cannot announce %s: %w", addr, err)
+	}
+	return nil
+}
+
+// Probe asks once more whether another machine has an address that is in use here. It
+// listens until wait is over. Errors wrap grant.ErrConflict or ctx's cause.
+func (c *Client) Probe(ctx context.Context, addr netip.Addr, wait time.Duration) error {
+	if err := c.sendProbe(addr); err != nil {
+		return err
+	}
+	return c.awaitClaim(ctx, addr, time.Now().Add(wait))
+}
+
+func (c *Client) sendProbe(addr netip.Addr) error {
+	arp := c.wire.arp()
+	if err := arp.watch(addr); err != nil {
+		return fmt.Errorf("cannot listen to ARP: %w", err)
+	}
+	if err := arp.sendARP(arpRequest(c.config.MAC, netip.IPv4Unspecified(), addr)); err != nil {
+		return fmt.Errorf("cannot send an ARP probe: %w", err)
+	}
+	return nil
+}
+
+// beginProbe sends the first probe, and reports whether its answers can be waited for.
+// That it could not be sent is no reason to go without an address.
+func (c *Client) beginProbe(addr netip.Addr) (watching bool) {
+	if !c.config.Probe {
+		return false
+	}
+	if err := c.sendProbe(addr); err != nil {
+		c.config.Log.Warn("it was not checked whether another machine uses the address", "address", addr, "error", err)
+		return false
+	}
+	return true
+}
+
+// endProbe declines what was granted if another machine has said meanwhile that it has
+// the address.
+func (c *Client) endProbe(ctx context.Context, watching bool, got grant.Grant) error {
+	if !watching {
+		return nil
+	}
+	err := c.awaitClaim(ctx, got.Address.Addr(), time.Now().Add(probeWait))
+	if errors.Is(err, grant.ErrConflict) {
+		err = errors.Join(err, c.Decline(ctx, got))
+	}
+	return err
+}
+
+func (c *Client) awaitClaim(ctx context.Context, addr netip.Addr, deadline time.Time) error {
+	for {
+		packet, err := c.wire.arp().receiveARP(ctx, deadline)
+		if ctx.Err() != nil {
+			return context.Cause(ctx)
+		}
+		if errors.Is(err, os.ErrDeadlineExceeded) {
+			return nil
+		}
+		if err != nil {
+			return fmt.Errorf("cannot listen to ARP: %w", err)
+		}
+		if who, ok := claims(packet, c.config.MAC, addr); ok {
+			return fmt.Errorf("%w: %s is at %s", grant.ErrConflict, addr, who)
+		}
+	}
+}
+
+// arpPort is a packet socket (packet(7)) that carries ARP.
+type arpPort struct{ packetSocket }
+
+// watch binds the socket, which before that receives nothing.
+func (p *arpPort) watch(addr netip.Addr) error {
+	return p.control(func(fd int) error {
+		if err := setFilter(fd, arpFilter(addr)); err != nil {
+			return err
+		}
+		return unix.Bind(fd, &unix.SockaddrLinklayer{Protocol: networkOrder(unix.ETH_P_ARP), Ifindex: p.index})
+	})
+}
+
+func (p *arpPort) sendARP(packet []byte) error {
+	return p.write(broadcastMAC(), unix.ETH_P_ARP, packet)
+}
+
+func (p *arpPort) receiveARP(ctx context.Context, deadline time.Time) ([]byte, error) {
+	packet, _, err := p.read(ctx, deadline)
+	return packet, err
+}
