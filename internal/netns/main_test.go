@@ -43,7 +43,7 @@ func caller(t *testing.T, u testlab.User, s *testlab.Sandbox) Caller {
 // container makes what podman makes: a directory of the user's own, hidden from
 // others, with a network namespace mounted in it that only the user's own mount
 // namespace shows. It returns the process and the path.
-func container(t *testing.T, u testlab.User) (*testlab.Sandbox, string) {
+func container(t testing.TB, u testlab.User) (*testlab.Sandbox, string) {
 	t.Helper()
 	path := filepath.Join(u.Dir(t), "netns")
 	s := u.Sandbox(t)
@@ -61,7 +61,7 @@ func open(t *testing.T, o *Opener, c Caller, path string) *Namespace {
 	return ns
 }
 
-func inode(t *testing.T, path string) uint64 {
+func inode(t testing.TB, path string) uint64 {
 	t.Helper()
 	var st unix.Stat_t
 	if err := unix.Stat(path, &st); err != nil {
@@ -70,7 +70,7 @@ func inode(t *testing.T, path string) uint64 {
 	return st.Ino
 }
 
-func descriptors(t *testing.T) int {
+func descriptors(t testing.TB) int {
 	t.Helper()
 	list, err := os.ReadDir("/proc/self/fd")
 	if err != nil {

@@ -1,10 +1,11 @@
 // Package netns owns network namespaces on behalf of others: it opens one that an
 // unprivileged caller names by a path, proves on the open descriptor that it is the
-// caller's, identifies it, runs code inside, and learns of its death.
+// caller's, identifies it, runs code inside, finds it again when nothing of it was held
+// since, and learns of its death.
 //
 // What was proved is what is used. The descriptor that the kernel's answers are
-// about is the one that Path and Do lead to; no path of the caller is ever looked
-// up twice.
+// about is the one that Path and Do lead to; no path of the caller is looked up again
+// once it was proved.
 package netns
 
 import (
@@ -47,13 +48,17 @@ var (
 		"is a file system of theirs, e.g. FUSE or NFS, not answering?")
 )
 
-// ID identifies a network namespace. The kernel may give the numbers to another
-// namespace once this one is gone, so equal IDs are the same namespace only while
-// something is known to have kept it.
+// ID identifies a network namespace. The kernel may give Dev and Ino to another
+// namespace once this one is gone, so without a Serial equal IDs are the same
+// namespace only while something is known to have kept it.
 type ID struct {
 	// Dev and Ino are of the namespace's file on nsfs (namespaces(7)).
 	Dev uint64 `json:"dev"`
 	Ino uint64 `json:"ino"`
+	// Serial is the number that the kernel gives to no other namespace until it boots
+	// again: the first field of its file handle (struct nsfs_file_handle of
+	// linux/nsfs.h). 0 before Linux 6.18, which has no such handles.
+	Serial uint64 `json:"serial,omitempty"`
 	// BootID is /proc/sys/kernel/random/boot_id (random(4)): the numbers start
 	// over with each boot.
 	BootID string `json:"boot_id"`

@@ -25,7 +25,7 @@ func newRegistry(t *testing.T) *Registry {
 }
 
 // unshared makes a namespace that nothing but its Namespace keeps alive.
-func unshared(t *testing.T) *Namespace {
+func unshared(t testing.TB) *Namespace {
 	t.Helper()
 	ns := &Namespace{fd: -1}
 	var err error

@@ -252,12 +252,15 @@ func TestRaceWithSwap(t *testing.T) {
 }
 
 func TestIDAsJSON(t *testing.T) {
-	b, err := json.Marshal(ID{Dev: 4, Ino: 4026532000, BootID: "b"})
-	if err != nil {
-		t.Fatal(err)
-	}
-	if want := `{"dev":4,"ino":4026532000,"boot_id":"b"}`; string(b) != want {
-		t.Errorf("got %s, want %s", b, want)
+	for want, id := range map[string]ID{
+		`{"dev":4,"ino":4026532000,"boot_id":"b"}`:                               {Dev: 4, Ino: 4026532000, BootID: "b"},
+		`{"dev":4,"ino":4026532000,"serial":18446744073709551615,"boot_id":"b"}`: {Dev: 4, Ino: 4026532000, Serial: 1<<64 - 1, BootID: "b"},
+	} {
+		b, err := json.Marshal(id)
+		var back ID
+		if err := errors.Join(err, json.Unmarshal(b, &back)); err != nil || string(b) != want || back != id {
+			t.Errorf("got %s and back %+v, %v; want %s", b, back, err, want)
+		}
 	}
 	if o := newOpener(t); len(o.boot) != 36 || strings.TrimSpace(o.boot) != o.boot {
 		t.Errorf("boot id %q", o.boot)

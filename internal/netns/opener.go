@@ -119,17 +119,24 @@ func (o *Opener) open(ctx context.Context, caller Caller, path string) (*Namespa
 	}
 }
 
+// prove opens what a walk has found, and proves that it is the caller's.
 func (o *Opener) prove(caller Caller, walked int) (*Namespace, error) {
 	fd, err := reopen(walked)
 	if err != nil {
 		return nil, fmt.Errorf("cannot open it for reading: %w", err)
 	}
-	id, err := o.host.prove(fd, caller.UID)
+	return o.own(fd, caller.UID)
+}
+
+// own makes a Namespace of a descriptor on nsfs that is open for reading, if it is of
+// one of uid's. If not, the descriptor is closed.
+func (o *Opener) own(fd int, uid uint32) (*Namespace, error) {
+	id, err := o.host.prove(fd, uid)
 	if err != nil {
 		unix.Close(fd)
 		return nil, err
 	}
-	return &Namespace{fd: fd, id: ID{Dev: id.dev, Ino: id.ino, BootID: o.boot}}, nil
+	return &Namespace{fd: fd, id: ID{Dev: id.dev, Ino: id.ino, Serial: serialOf(fd), BootID: o.boot}}, nil
 }
 
 // overdue is err, unless it was the one who asked who has given up.
