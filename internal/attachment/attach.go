@@ -5,6 +5,10 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
+	"strings"
+	"time"
+
+	"golang.org/x/sys/unix"
 
 	"github.com/net-porter/net-porter/internal/cni"
 	"github.com/net-porter/net-porter/internal/dhcp"
@@ -121,14 +125,49 @@ func (m *Manager) bounded(ctx context.Context) (context.Context, context.CancelF
 // add runs CNI ADD. Addresses that are wanted again may have gone to somebody else
 // meanwhile, which is no reason to go without any; that time ran out is.
 func (m *Manager) add(ctx context.Context, r *Record, q Request) (*Result, error) {
-	result, err := m.addWanting(ctx, r, q, q.Wanted)
+	result, err := m.addSoon(ctx, r, q, q.Wanted)
 	if err == nil || len(q.Wanted) == 0 || ctx.Err() != nil || outOfTime(err) {
 		return result, err
 	}
 	if delErr := errors.Join(m.del(ctx, r, q.Namespace), m.removeLinks(r, q.Namespace)); delErr != nil {
 		return nil, errors.Join(err, delErr)
 	}
-	return m.addWanting(ctx, r, q, nil)
+	return m.addSoon(ctx, r, q, nil)
+}
+
+// How long, and how often, an ADD is tried again whose MAC the kernel still has.
+const (
+	busyMAC      = 2 * time.Second
+	busyMACPause = 20 * time.Millisecond
+)
+
+// addSoon runs CNI ADD, again while the kernel has not yet taken apart a link with the
+// same MAC: that of the same container before it died. Nothing tells when it has.
+func (m *Manager) addSoon(ctx context.Context, r *Record, q Request, wanted []netip.Addr) (*Result, error) {
+	patience, cancel := context.WithTimeout(ctx, busyMAC)
+	defer cancel()
+	for {
+		result, err := m.addWanting(ctx, r, q, wanted)
+		if err == nil || !isMACBusy(err) || patience.Err() != nil {
+			return result, err
+		}
+		if delErr := errors.Join(m.del(ctx, r, q.Namespace), m.removeLinks(r, q.Namespace)); delErr != nil {
+			return nil, errors.Join(err, delErr)
+		}
+		pause := time.NewTimer(busyMACPause)
+		select {
+		case <-pause.C:
+		case <-patience.Done():
+			pause.Stop()
+		}
+	}
+}
+
+// isMACBusy says whether a plugin failed because another link on the same parent has
+// the MAC: macvlan's EADDRINUSE, of which the plugin passes on the text.
+func isMACBusy(err error) bool {
+	failure, ok := errors.AsType[*cni.PluginError](err)
+	return ok && strings.Contains(failure.Message, unix.EADDRINUSE.Error())
 }
 
 func outOfTime(err error) bool {

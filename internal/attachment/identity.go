@@ -5,6 +5,7 @@ import (
 	"context"
 	"net"
 	"slices"
+	"time"
 
 	"github.com/net-porter/net-porter/internal/dhcp"
 	"github.com/net-porter/net-porter/internal/identity"
@@ -78,17 +79,50 @@ func (m *Manager) leaseIdentity(r *Record) dhcp.Identity {
 	return dhcp.Identity{ClientID: id.ClientID(), DUID: bytes.Clone(id.DUID), IAID: id.IAID}
 }
 
+// How long, and how often, the death of a namesake is waited for: that of one to which
+// nothing leads any more, and that of one which still can be reached, since an unmounted
+// namespace lives on for some milliseconds.
+const (
+	dyingWait  = time.Second
+	livingWait = 100 * time.Millisecond
+	dyingPause = 5 * time.Millisecond
+)
+
 // releaseNamesake releases what a container of the same name has left that is dead, so
 // that its successor gets the same address and MAC. The kernel's word of the death may
 // come a moment later than the next container.
 func (m *Manager) releaseNamesake(ctx context.Context, q Request) {
 	successor := &Record{Key: q.Key, Resource: q.Resource, KnownAs: q.KnownAs}
 	for _, r := range m.List() {
-		if r.Key == q.Key || !r.isKnownAs(successor) {
-			continue
-		}
-		if lives, err := m.lives(r); err == nil && !lives {
+		if r.Key != q.Key && r.isKnownAs(successor) && m.isDead(ctx, r) {
 			m.release(ctx, r)
+		}
+	}
+}
+
+// isDead says whether a record's namespace is gone, or goes within the time that one
+// which is about to has.
+func (m *Manager) isDead(ctx context.Context, r *Record) bool {
+	if lives, err := m.lives(r); err != nil || !lives {
+		return err == nil
+	}
+	wait := dyingWait
+	if ns, err := m.finder.Find(ctx, r.wanted()); err == nil {
+		ns.Close()
+		wait = livingWait
+	}
+	ctx, cancel := context.WithTimeout(ctx, wait)
+	defer cancel()
+	again := time.NewTicker(dyingPause)
+	defer again.Stop()
+	for {
+		if lives, err := m.lives(r); err != nil || !lives {
+			return err == nil
+		}
+		select {
+		case <-again.C:
+		case <-ctx.Done():
+			return false
 		}
 	}
 }

@@ -46,11 +46,16 @@ func (m *Manager) Reopen(ctx context.Context, id, ifname string) (dhcp.Place, er
 	case !there || !l.OnHost:
 		return nil, fmt.Errorf("the interface is no longer in the container's namespace %s", r.Namespace)
 	}
-	ns, err := m.finder.Find(ctx, netns.Wanted{ID: r.Namespace, NSID: r.NSID, UID: r.UID})
+	ns, err := m.finder.Find(ctx, r.wanted())
 	if err != nil {
 		return nil, err
 	}
 	return place{ns, r.Link}, nil
+}
+
+// wanted is the record's namespace as it is found again.
+func (r *Record) wanted() netns.Wanted {
+	return netns.Wanted{ID: r.Namespace, NSID: r.NSID, UID: r.UID}
 }
 
 // keyOf reads CNI's container id, "<uid>.<container id>".
