@@ -1,11 +1,42 @@
-// Package dhcp owns the DHCP leases of attachments: it is the lease service that
-// CNI's "dhcp" IPAM plugin calls.
+// Package dhcp owns the DHCP leases of attachments: it acquires them for CNI's "dhcp"
+// IPAM plugin, keeps them for as long as the attachment is there, and gives them back.
+//
+// # The plugin's service
 //
 // The plugin is only a client. It calls DHCP.Allocate and DHCP.Release by net/rpc
 // over HTTP on a unix socket, and whoever can call them can have DHCP spoken
 // inside a namespace. So the socket is root's alone, a call is answered only while
 // [Service.Expect] announces it, and the namespace is the one that was announced,
 // never the path that the call names.
+//
+// # The life of a lease
+//
+// It is that of RFC 2131, figure 5 (for DHCPv6, RFC 8415, section 18.2, it is the same
+// but for words). What follows from time alone is not recorded but told by the clock:
+//
+//	bound      until T1
+//	renewing   until T2        the server that granted it is asked to prolong it
+//	rebinding  until the end   any server is
+//	selecting                  the address is taken from the interface, the interface
+//	                           stays up, and servers are asked for an address with
+//	                           growing pauses until one grants it
+//
+// A server that refuses (NAK), or another machine that has the address, lead from any of
+// them to selecting at once. A lease that ended while no daemon was there is confirmed
+// (INIT-REBOOT) before its address is taken away. What a server changes of an address, a
+// mask, routes or the MTU is changed on the interface; name servers are not, since podman
+// has written them into files of the container.
+//
+// Every change is in the lease's file before it is on the interface, together with what
+// it replaces, so that a daemon that starts again finishes it.
+//
+// # Nothing is held
+//
+// Between two exchanges there is no descriptor, socket, thread or goroutine of a lease:
+// it is a file, and an entry in a map with the time at which it is due. For an exchange
+// its namespace is found again ([Places]), and proved to be the very same one; the
+// sockets that are opened inside are used from anywhere, so that an exchange holds no
+// thread, and closed at its end.
 //
 // # What is asked for, and what is applied
 //
@@ -23,24 +54,8 @@
 //     the host's resolver cannot be reached from the LAN side; the interface is not
 //     touched by them.
 //   - A subnet mask that the server sends is used even if it was not asked for,
-//     because an address without one is of no use. Without any mask the prefix is
-//     that of the address's class (RFC 791, section 3.2), as other clients do it.
+//     because an address without one is of no use.
 //
-// Routes are those of option 121; routers and static routes are then ignored (RFC
-// 3442). Without 121 they are the static routes of option 33, and a default route
-// through the first router. A route whose gateway cannot be reached from the leased
-// prefix is left out. MTU and NTP servers are recorded only.
-//
-// # Namespaces
-//
-// Sockets are opened inside the attachment's namespace and used from anywhere, so an
-// exchange holds no thread. When it ends they are closed: nothing that is left refers
-// to the namespace.
-//
-// # Hostile frames
-//
-// Any host of the LAN can send what looks like an answer. A filter in the kernel
-// drops what is not a DHCP reply to this interface's MAC; the rest is parsed within
-// bounds, with panics recovered and counted. Addresses must be unicast ones, names
-// must be host names, lists are cut at a limit.
+// With "ipv6": true in the IPAM configuration an IPv6 address is acquired by DHCPv6
+// beside the IPv4 one, with "ipv4": false in its place.
 package dhcp

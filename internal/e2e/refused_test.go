@@ -69,20 +69,21 @@ func TestUserOutsideGroup(t *testing.T) {
 	refused(t, "mallory", runArgs(nameOf(t), "--network", dhcpNet), words...)
 }
 
-// Nobody has been granted an address or a MAC of their choice.
+// Nobody has been granted an address of their choice where the resource gives them, or a
+// MAC.
 func TestStaticAddressRefused(t *testing.T) {
 	requireLab(t)
 	t.Parallel()
-	for _, test := range []struct{ name, network, flag, value string }{
-		{"address", dhcpNet, "--ip", "192.0.2.150"},
-		{"address of the range", staticNet, "--ip", "192.0.2.210"},
-		{"MAC", dhcpNet, "--mac-address", "02:00:00:00:00:01"},
+	for _, test := range []struct{ name, network, flag, value, says string }{
+		{"address of the range", staticNet, "--ip", "192.0.2.210", "without --ip, --ip6 and --mac-address"},
+		{"MAC", dhcpNet, "--mac-address", "02:00:00:00:00:01", "without --ip6 and --mac-address"},
+		{"MAC where there is no DHCP", staticNet, "--mac-address", "02:00:00:00:00:01", "granted"},
+		{"IPv6 address", dhcpNet, "--ip6", "2001:db8::7", "without --ip6 and --mac-address"},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			name := nameOf(t)
 			removeAfter(t, "alice", name)
-			refused(t, "alice", runArgs(name, "--network", test.network, test.flag, test.value),
-				"without --ip, --ip6 and --mac-address", "granted")
+			refused(t, "alice", runArgs(name, "--network", test.network, test.flag, test.value), test.says)
 			first.unplugged(t, "02:00:00:00:00:01")
 		})
 	}

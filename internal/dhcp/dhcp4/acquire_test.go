@@ -29,9 +29,14 @@ type script struct {
 
 	claims  [][]byte // ARP packets that are there when a probe's answers are waited for
 	arpSent [][]byte
+	to      []destination
 }
 
-func (s *script) send(_ net.HardwareAddr, _, _ netip.Addr, message []byte) error {
+// destination is where a message went: a frame's MAC and a packet's address.
+type destination struct{ mac, ip string }
+
+func (s *script) send(dst net.HardwareAddr, _, to netip.Addr, message []byte) error {
+	s.to = append(s.to, destination{dst.String(), to.String()})
 	msg, err := dhcpv4.FromBytes(message)
 	if err != nil {
 		s.t.Error(err)
