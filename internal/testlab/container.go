@@ -6,6 +6,8 @@ import (
 	"path/filepath"
 	"sync/atomic"
 	"testing"
+
+	"github.com/vishvananda/netns"
 )
 
 // containerSandboxes is how many sandboxes a user's containers are spread over.
@@ -80,6 +82,19 @@ func (c *Container) DetachBody(more ...map[string]any) map[string]any {
 func (c *Container) Exec(argv ...string) string {
 	c.t.Helper()
 	return c.Sandbox.Exec(append([]string{"nsenter", "--net=" + c.Netns}, argv...)...)
+}
+
+// Open opens the container's namespace for the test, which keeps it alive until the
+// end, or until Close.
+func (c *Container) Open() *Netns {
+	c.t.Helper()
+	// As the sandbox sees it: the mount is in a namespace of the sandbox's own.
+	path := fmt.Sprintf("/proc/%d/root%s", c.Sandbox.PID(), c.Netns)
+	handle, err := netns.GetFromPath(path)
+	must(c.t, err)
+	n := &Netns{handle: handle}
+	c.t.Cleanup(n.Close)
+	return n
 }
 
 // Remove takes the namespace away without a word to the daemon, as a reboot or a

@@ -160,6 +160,15 @@ func (d *Daemon) RSS() float64 {
 	return kib / 1024
 }
 
+// PeakRSS is the most resident memory that the daemon has had since its start, in MiB
+// (VmHWM of proc_pid_status(5)).
+func (d *Daemon) PeakRSS() float64 {
+	d.t.Helper()
+	var kib float64
+	d.status("VmHWM", "%f kB", &kib)
+	return kib / 1024
+}
+
 // Threads is how many threads the daemon has.
 func (d *Daemon) Threads() int {
 	d.t.Helper()

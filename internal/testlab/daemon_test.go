@@ -3,6 +3,7 @@ package testlab
 import (
 	"encoding/json"
 	"fmt"
+	"net"
 	"net/http"
 	"os"
 	"path/filepath"
@@ -94,6 +95,9 @@ func TestDaemonFacts(t *testing.T) {
 	if rss := d.RSS(); rss < 1 || rss > 1000 {
 		t.Errorf("RSS is %.1f MiB", rss)
 	}
+	if peak := d.PeakRSS(); peak < d.RSS()-1 || peak > 1000 {
+		t.Errorf("the peak of RSS is %.1f MiB, and now it is %.1f", peak, d.RSS())
+	}
 	if n := d.Threads(); n < 2 || n > 1000 {
 		t.Errorf("%d threads", n)
 	}
@@ -123,6 +127,25 @@ func TestAttachAndDetachOfOne(t *testing.T) {
 	if status, answer := d.Attach(c.Sandbox, "lan", c.AttachBody()); status != http.StatusNotFound {
 		t.Errorf("a resource that was taken away: %d %s", status, answer)
 	}
+}
+
+// A daemon that is killed during an attach is an error of the attach, and no more.
+func TestTriesAtADaemonThatMayBeKilled(t *testing.T) {
+	d := newDaemon(t)
+	c := carol.Containers(t, 1)[0]
+	r, err := d.TryAttach(c.Sandbox, "lan", c.AttachBody())
+	if err != nil || r.Status != http.StatusOK {
+		t.Fatalf("attach: %d %s (%v)", r.Status, r.Body, err)
+	}
+	must(t, c.Open().Do(func() error { _, err := net.InterfaceByName("eth0"); return err }))
+	if r, err := d.TryDetach(c.Sandbox, "lan", c.DetachBody()); err != nil || r.Status != http.StatusNoContent {
+		t.Errorf("detach: %d %s (%v)", r.Status, r.Body, err)
+	}
+	d.Kill()
+	if r, err := d.TryAttach(c.Sandbox, "lan", c.AttachBody()); err == nil {
+		t.Errorf("a dead daemon answers %d %s", r.Status, r.Body)
+	}
+	d.Start()
 }
 
 // What an earlier start said is in the log, but is not what WaitLog waits for.

@@ -2,6 +2,7 @@ package testlab
 
 import (
 	"encoding/json"
+	"fmt"
 	"net/http"
 	"strconv"
 	"strings"
@@ -59,6 +60,29 @@ func (d *Daemon) Attach(s *Sandbox, resource string, body map[string]any) (statu
 func (d *Daemon) Detach(s *Sandbox, resource string, body map[string]any) (status int, answer []byte) {
 	d.t.Helper()
 	return d.post(s, resource, "detach", body)
+}
+
+// TryAttach is Attach for a daemon that may be killed before it answers, which is an
+// error. It may be called from any goroutine.
+func (d *Daemon) TryAttach(s *Sandbox, resource string, body map[string]any) (Response, error) {
+	return d.try(s, resource, "attach", body)
+}
+
+// TryDetach is to Detach what TryAttach is to Attach.
+func (d *Daemon) TryDetach(s *Sandbox, resource string, body map[string]any) (Response, error) {
+	return d.try(s, resource, "detach", body)
+}
+
+func (d *Daemon) try(s *Sandbox, resource, operation string, body map[string]any) (Response, error) {
+	request, err := postRequest(resource, operation, body)
+	if err != nil {
+		return Response{}, err
+	}
+	r := s.call(message{Args: []string{d.Socket}, Request: &request})
+	if r.Err != "" || r.Response == nil {
+		return Response{}, fmt.Errorf("%s: no answer: %s", operation, r.Err)
+	}
+	return *r.Response, nil
 }
 
 func (d *Daemon) post(s *Sandbox, resource, operation string, body map[string]any) (int, []byte) {
