@@ -97,20 +97,20 @@ func (s *Server) checkStatic(d *decision, rules policy.Resource, network *cni.Ne
 		return nil, nil
 	}
 	had, replay := s.attachments.Replays(key, d.resource, in.ips, in.mac)
-	verdict := policy.Attach(subject(d.id), rules, policy.Request{
-		StaticIPs: in.ips, StaticMAC: in.mac, Replay: replay, ServerDecides: network.UsesDHCP(),
-	})
-	switch {
-	case !verdict.Allowed && network.UsesDHCP():
-		d.denied(string(verdict.Reason))
-		return nil, newProblem(api.AddressNotPermitted, "resource "+d.resource+" gets addresses by DHCP: ask for one IPv4 address with --ip at most, and run the container without --ip6 and --mac-address")
-	case !verdict.Allowed:
-		d.denied(string(verdict.Reason))
-		return nil, staticProblem(d.resource)
-	case replay:
+	q := policy.Request{StaticIPs: in.ips, StaticMAC: in.mac, ServerDecides: network.UsesDHCP()}
+	verdict := policy.Attach(subject(d.id), rules, q)
+	if verdict.Allowed {
+		return nil, nil // had or not: a container that starts again has another namespace
+	}
+	q.Replay = replay
+	if policy.Attach(subject(d.id), rules, q).Allowed {
 		return &had, nil
 	}
-	return nil, nil
+	d.denied(string(verdict.Reason))
+	if network.UsesDHCP() {
+		return nil, newProblem(api.AddressNotPermitted, "resource "+d.resource+" gets addresses by DHCP: ask for one IPv4 address with --ip at most, and run the container without --ip6 and --mac-address")
+	}
+	return nil, staticProblem(d.resource)
 }
 
 func staticProblem(resource string) error {
