@@ -134,14 +134,14 @@ func (s *Service) acquire(ctx context.Context, a *Attachment, req *request, fami
 func (s *Service) newLease(a *Attachment, req *request, family Family) Lease {
 	l := Lease{
 		ID: a.ID, Interface: a.Interface, Family: family, Network: req.network, Parent: req.parent,
-		HostName: req.hostName, BootID: s.bootID,
+		HostName: req.hostName, Probe: a.Probe, BootID: s.bootID,
 	}
 	if family == IPv6 {
 		l.DHCP6 = &dhcp6.Params{DUID: a.Identity.DUID, IAID: a.Identity.IAID, FQDN: req.fqdn}
 		return l
 	}
 	l.DHCP4 = &dhcp4.Params{ClientID: a.Identity.ClientID, Options: req.options, Requested: req.codes}
-	l.Priority, l.Probe = req.priority, a.Probe
+	l.Priority = req.priority
 	if req.clientID != nil {
 		l.DHCP4.ClientID = req.clientID
 	}

@@ -115,7 +115,7 @@ func (k *keeper) saw(want string) {
 	for {
 		select {
 		case got := <-k.obs.exchanges:
-			if strings.HasPrefix(got, "probe ") {
+			if strings.HasPrefix(got, "probe") {
 				continue
 			}
 			if got != want {

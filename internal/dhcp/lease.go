@@ -36,7 +36,8 @@ type Lease struct {
 	DHCP6 *dhcp6.Params `json:"dhcp6,omitempty"`
 	// Priority is the metric of its routes.
 	Priority int `json:"priority,omitempty"`
-	// Probe: addresses are probed for other users of them (RFC 5227).
+	// Probe: addresses are probed for other users of them (RFC 5227; for IPv6 that is the
+	// kernel's own detection, RFC 4862, section 5.4).
 	Probe bool `json:"probe,omitempty"`
 
 	grant.Grant
@@ -54,7 +55,7 @@ type Lease struct {
 	// Undone is a grant that the interface may still have something of: it is over, or
 	// has been replaced by Grant, and the interface has not been seen to yet.
 	Undone *grant.Grant `json:"undone,omitempty"`
-	// Probes is how many ARP probes are to follow.
+	// Probes is how many looks for another user of the address are to follow.
 	Probes int `json:"probes,omitempty"`
 	// Superseded: another attachment has been granted a lease under the same client
 	// identifier, so that this one is not this attachment's to release any more.
