@@ -24,9 +24,14 @@ type neighbour struct {
 
 func newNeighbour(t *testing.T, lan *testlab.LAN) *neighbour {
 	t.Helper()
+	return neighbourIn(t, lan.Netns, "lan0")
+}
+
+func neighbourIn(t *testing.T, ns *testlab.Netns, ifname string) *neighbour {
+	t.Helper()
 	n := &neighbour{t: t}
-	if err := lan.Do(func() error {
-		dev, err := net.InterfaceByName("lan0")
+	if err := ns.Do(func() error {
+		dev, err := net.InterfaceByName(ifname)
 		if err != nil {
 			return err
 		}

@@ -5,11 +5,9 @@ import (
 	"fmt"
 	"log/slog"
 	"net"
-	"net/netip"
 	"os"
 	"os/exec"
 	"path/filepath"
-	"strings"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -119,12 +117,6 @@ func mustAcquire(t *testing.T, c *Client, lan *testlab.LAN, wish grant.Wish) gra
 		t.Fatalf("%v\n%s", err, lan.Log())
 	}
 	return g
-}
-
-// leased tells whether the server's file has an address. dnsmasq writes it after it has
-// answered: it is up to date when the next message is answered.
-func leased(lan *testlab.LAN, addr netip.Addr) bool {
-	return strings.Contains(lan.Leases(), " "+addr.String()+" ")
 }
 
 // rewriteLeases is for a dnsmasq that is stopped: its file, which also has its DUID,

@@ -32,19 +32,24 @@ func TestDuplicateAddressDetectionIsWaitedFor(t *testing.T) {
 	})
 	ns := lan.NewContainerNS(testIfname)
 	c := open(t, ns, 16)
-	got := make(chan error, 1)
-	ctx := bounded(t)
-	go func() { // which finds no address, not even a tentative one
-		_, err := c.Acquire(ctx, grant.Wish{})
-		got <- err
-	}()
+	setUp(t, ns)
 	// A global address that is ready at once is no address to ask from.
 	if err := ns.Do(func() error { return ip("addr", "add", "2001:db8:1::77/64", "dev", testIfname, "nodad") }); err != nil {
 		t.Fatal(err)
 	}
-	setUp(t, ns)
-	if err := <-got; err != nil {
+	if _, err := c.Acquire(bounded(t), grant.Wish{}); err != nil {
 		t.Error(err)
+	}
+}
+
+// A container that is a DHCPv6 server is not its own.
+func TestServerInsideTheContainer(t *testing.T) {
+	ns := container(t, silentLAN(t))
+	n := neighbourIn(t, ns, testIfname)
+	n.start(func(sent *dhcpv6.Message, client unix.Sockaddr) { n.send(n.servers, answer(sent), client) })
+	c := open(t, ns, 16)
+	if g, err := c.Acquire(within(t, 500*time.Millisecond), grant.Wish{}); !errors.Is(err, grant.ErrNoOffer) {
+		t.Errorf("%+v, %v", g, err)
 	}
 }
 
