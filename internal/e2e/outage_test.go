@@ -112,16 +112,23 @@ func TestDaemonKilled(t *testing.T) {
 	nothingLeft(t)
 }
 
-// The end of all of a user's processes, without a teardown, releases what they had.
+// The end of all of a user's processes, without a teardown, releases what they had, at
+// the DHCP server too. The container that starts again is the same to the LAN.
 func TestLogout(t *testing.T) {
 	requireLab(t)
 	c := start(t, "bob", "--network", dhcpNet)
-	c.works(t, dhcpNet, "eth0", first, dhcpRange)
+	before := c.works(t, dhcpNet, "eth0", first, dhcpRange)
+	since := first.log.now()
 	must(t, "root", "loginctl", "terminate-user", "bob")
+	first.released(t, since, before)
 	nothingLeft(t)
 	must(t, "root", "systemctl", "start", "user@1001.service")
 	c.podman(t, "start")
-	c.remove(t, first, c.works(t, dhcpNet, "eth0", first, dhcpRange))
+	after := c.works(t, dhcpNet, "eth0", first, dhcpRange)
+	if after != before {
+		t.Errorf("the container has %v, before it had %v", after, before)
+	}
+	c.remove(t, first, after)
 	nothingLeft(t)
 }
 
