@@ -8,6 +8,7 @@ import (
 
 	"github.com/net-porter/net-porter/internal/cni"
 	"github.com/net-porter/net-porter/internal/config"
+	"github.com/net-porter/net-porter/internal/dhcp"
 )
 
 func checkCommand() *cobra.Command {
@@ -25,7 +26,7 @@ func checkCommand() *cobra.Command {
 			for _, r := range c.Resources {
 				network, err := cni.Load(c.CNI.ConfigDir, r.Name)
 				if err == nil {
-					err = network.Check(c.CNI.PluginDirs)
+					err = checkNetwork(network, c.CNI.PluginDirs)
 				}
 				if err != nil {
 					faults = append(faults, fmt.Errorf("resource %s: %w", r.Name, err))
@@ -40,4 +41,13 @@ func checkCommand() *cobra.Command {
 	}
 	configFlag(cmd, &path)
 	return cmd
+}
+
+// checkNetwork says all that is wrong with a network configuration that can be read.
+func checkNetwork(network *cni.Network, pluginDirs []string) error {
+	faults := []error{network.Check(pluginDirs)}
+	for _, config := range network.DHCPConfigs() {
+		faults = append(faults, dhcp.CheckConfig(config))
+	}
+	return errors.Join(faults...)
 }

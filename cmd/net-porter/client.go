@@ -132,10 +132,10 @@ func attachmentsCommand() *cobra.Command {
 				return err
 			}
 			return r.print(cmd.OutOrStdout(), list, func(w io.Writer) {
-				fmt.Fprintln(w, "USER\tCONTAINER\tRESOURCE\tINTERFACE\tADDRESSES\tSTATE\tSINCE")
+				fmt.Fprintln(w, "USER\tCONTAINER\tRESOURCE\tINTERFACE\tADDRESSES\tSTATE\tSINCE\tLEASE")
 				for _, a := range list.Attachments {
-					fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\t%s\t%s\n", userOf(a), containerOf(a), a.Resource,
-						a.InterfaceName, addressesOf(a.Result), a.State, a.Created.Local().Format("2006-01-02 15:04:05"))
+					fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\n", userOf(a), containerOf(a), a.Resource,
+						a.InterfaceName, addressesOf(a.Result), a.State, a.Created.Local().Format(timeFormat), leasesOf(a.Result))
 				}
 			})
 		},
@@ -174,6 +174,29 @@ func addressesOf(result *api.AttachResult) string {
 		addresses = append(addresses, ip.Address)
 	}
 	return strings.Join(addresses, ",")
+}
+
+const timeFormat = "2006-01-02 15:04:05"
+
+// leasesOf says how an attachment's DHCP leases are: "bound until ...", or what else is
+// the matter with them.
+func leasesOf(result *api.AttachResult) string {
+	if result == nil {
+		return ""
+	}
+	var leases []string
+	for _, l := range []*api.Lease{result.Lease, result.LeaseIpv6} {
+		switch {
+		case l == nil:
+		case l.State == api.Selecting:
+			leases = append(leases, "expired, had "+l.Address)
+		case l.Expires == nil:
+			leases = append(leases, "without end")
+		default:
+			leases = append(leases, string(l.State)+" until "+l.Expires.Local().Format(timeFormat))
+		}
+	}
+	return strings.Join(leases, ", ")
 }
 
 func attachCommand() *cobra.Command {

@@ -92,9 +92,19 @@ func (n *Network) HasCapability(name string) bool {
 // UsesDHCP reports whether addresses come from DHCP through our own lease service:
 // a plugin has ipam.type "dhcp" and the administrator named no other daemon's socket.
 func (n *Network) UsesDHCP() bool {
-	return slices.ContainsFunc(n.chain, func(l link) bool {
-		return l.ipamType == "dhcp" && (l.dhcpSocket == "" || l.dhcpSocket == n.dhcpSocket)
-	})
+	return len(n.DHCPConfigs()) > 0
+}
+
+// DHCPConfigs returns the configurations of the plugins whose addresses come from DHCP
+// through our own lease service, as they are handed to it.
+func (n *Network) DHCPConfigs() [][]byte {
+	var configs [][]byte
+	for i, l := range n.chain {
+		if l.ipamType == "dhcp" && (l.dhcpSocket == "" || l.dhcpSocket == n.dhcpSocket) {
+			configs = append(configs, n.list.Plugins[i].Bytes)
+		}
+	}
+	return configs
 }
 
 // masterOf names the host's link that a plugin takes as its parent.

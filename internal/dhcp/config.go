@@ -88,6 +88,13 @@ func parseRequest(cniArgs string, stdin []byte) (*request, error) {
 	return r, r.ask(&conf)
 }
 
+// CheckConfig says what is wrong with the configuration of a plugin whose "ipam" is of
+// type "dhcp". Its errors wrap ErrInvalid and name the key to be corrected.
+func CheckConfig(plugin []byte) error {
+	_, err := parseRequest("", plugin)
+	return err
+}
+
 func (r *request) ask(conf *netConf) error {
 	codes := askedByDefault()
 	for _, e := range conf.IPAM.Request {

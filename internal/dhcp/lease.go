@@ -109,8 +109,15 @@ func (l *Lease) overAt(now time.Duration) bool {
 	return l.Expired || !l.Infinite() && now-l.Acquired >= l.Lifetime
 }
 
+// minT1 keeps a server from being asked without a pause, whatever times it names.
+const minT1 = time.Second
+
 // with is the lease with a grant that was confirmed just now.
 func (l Lease) with(g grant.Grant, now time.Duration) Lease {
+	if !g.Infinite() {
+		g.T1 = max(g.T1, min(minT1, g.Lifetime))
+		g.T2 = max(g.T2, g.T1)
+	}
 	l.Grant, l.Acquired, l.AcquiredWall = g, now, time.Now().Round(0)
 	l.Expired, l.Refused = false, false
 	return l

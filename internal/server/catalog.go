@@ -9,6 +9,7 @@ import (
 
 	"github.com/net-porter/net-porter/internal/api"
 	"github.com/net-porter/net-porter/internal/cni"
+	"github.com/net-porter/net-porter/internal/dhcp"
 	"github.com/net-porter/net-porter/internal/peer"
 	"github.com/net-porter/net-porter/internal/policy"
 )
@@ -59,6 +60,11 @@ func (c *catalog) network(name string) (*cni.Network, error) {
 		return nil, unavailable("resource "+name+" has no network configuration: the administrator has to put one into cni.d", err)
 	case err != nil:
 		return nil, unavailable("resource "+name+" has a network configuration that cannot be used: the administrator finds the reason with `net-porter check`", err)
+	}
+	for _, config := range network.DHCPConfigs() {
+		if err := dhcp.CheckConfig(config); err != nil {
+			return network, unavailable("resource "+name+" has a network configuration that cannot be used: the administrator finds the reason with `net-porter check`", err)
+		}
 	}
 	if err := network.Check(c.pluginDirs); err != nil {
 		return network, unavailable("resource "+name+" needs a CNI plugin that is missing or not safe to run: the administrator finds the reason with `net-porter check`", err)
