@@ -160,7 +160,10 @@ func (d *daemon) run(ctx context.Context) error {
 	stop := context.AfterFunc(inner, stopOuter)
 	defer stop()
 
-	group.Go(func() error { return d.leases.Serve(inner) })
+	// Removals that are under way when all else ends still give leases back.
+	leasing, stopLeasing := context.WithCancel(context.WithoutCancel(ctx))
+	defer stopLeasing()
+	group.Go(func() error { return d.leases.Serve(leasing) })
 	if d.config.Metrics.Listen != "" {
 		l, err := net.Listen("tcp", d.config.Metrics.Listen)
 		if err != nil {
@@ -169,7 +172,10 @@ func (d *daemon) run(ctx context.Context) error {
 		group.Go(func() error { return d.serveMetrics(inner, l) })
 	}
 	group.Go(func() error { return d.leases.Keep(inner, d.attachments) })
-	group.Go(func() error { return d.attachments.Run(inner) })
+	group.Go(func() error {
+		defer stopLeasing()
+		return d.attachments.Run(inner)
+	})
 	group.Go(func() error {
 		defer stopInner()
 		defer stopOuter()

@@ -5,12 +5,14 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"net/netip"
+	"slices"
 
 	types100 "github.com/containernetworking/cni/pkg/types/100"
-	"github.com/vishvananda/netlink"
 	"github.com/vishvananda/netlink/nl"
 	"golang.org/x/sys/unix"
 
+	"github.com/net-porter/net-porter/internal/linkaddr"
 	"github.com/net-porter/net-porter/internal/netns"
 )
 
@@ -33,8 +35,9 @@ func (m *Manager) addIPv6(ctx context.Context, r *Record, q Request) error {
 	result := *r.Result.CNI
 	container := containerLink(&result, r.Interface)
 	for _, a := range addrs {
-		if !hasAddress(&result, a.IP) {
-			result.IPs = append(result.IPs, &types100.IPConfig{Interface: container, Address: *a.IPNet})
+		if !hasAddress(&result, a.Prefix) {
+			ip := net.IPNet{IP: a.Prefix.Addr().AsSlice(), Mask: net.CIDRMask(a.Prefix.Bits(), 128)}
+			result.IPs = append(result.IPs, &types100.IPConfig{Interface: container, Address: ip})
 		}
 	}
 	extended := *r.Result
@@ -45,14 +48,14 @@ func (m *Manager) addIPv6(ctx context.Context, r *Record, q Request) error {
 
 // awaitIPv6 returns the link's global addresses when there are some and all of them are
 // ready (RFC 4862, section 5.4), or those that are ready when ctx ends.
-func awaitIPv6(ctx context.Context, ns *netns.Namespace, index int) ([]netlink.Addr, error) {
+func awaitIPv6(ctx context.Context, ns *netns.Namespace, index int) ([]linkaddr.Address, error) {
 	var changes *nl.NetlinkSocket
-	var handle *netlink.Handle
+	var socket *linkaddr.Socket
 	err := ns.Do(func() (err error) {
 		if changes, err = nl.Subscribe(unix.NETLINK_ROUTE, unix.RTNLGRP_IPV6_IFADDR); err != nil {
 			return err
 		}
-		handle, err = netlink.NewHandle(unix.NETLINK_ROUTE)
+		socket, err = linkaddr.Open()
 		return err
 	})
 	if changes != nil {
@@ -61,14 +64,18 @@ func awaitIPv6(ctx context.Context, ns *netns.Namespace, index int) ([]netlink.A
 	if err != nil {
 		return nil, err
 	}
-	defer handle.Close()
+	defer socket.Close()
 	stop := context.AfterFunc(ctx, changes.Close) // ends Receive
 	defer stop()
 	for {
 		// The subscription is older than this look, so no change is missed.
-		ready, tentative, err := globalIPv6(handle, index)
+		addrs, err := socket.List(index)
+		if err != nil && !errors.Is(err, linkaddr.ErrTooMany) {
+			return nil, err
+		}
+		ready, tentative := global(addrs)
 		if err != nil || len(ready) > 0 && !tentative || ctx.Err() != nil {
-			return ready, err
+			return ready, nil
 		}
 		if _, _, err := changes.Receive(); err != nil && !errors.Is(err, unix.ENOBUFS) && ctx.Err() == nil {
 			return nil, err
@@ -76,22 +83,17 @@ func awaitIPv6(ctx context.Context, ns *netns.Namespace, index int) ([]netlink.A
 	}
 }
 
-func globalIPv6(handle *netlink.Handle, index int) (ready []netlink.Addr, tentative bool, err error) {
-	link := &netlink.Device{LinkAttrs: netlink.LinkAttrs{Index: index}}
-	addrs, err := handle.AddrList(link, unix.AF_INET6)
-	if err != nil {
-		return nil, false, err
-	}
+func global(addrs []linkaddr.Address) (ready []linkaddr.Address, tentative bool) {
 	for _, a := range addrs {
 		switch {
-		case a.Scope != int(netlink.SCOPE_UNIVERSE) || a.Flags&unix.IFA_F_DADFAILED != 0:
-		case a.Flags&unix.IFA_F_TENTATIVE != 0 && a.Flags&unix.IFA_F_OPTIMISTIC == 0:
+		case a.Scope != unix.RT_SCOPE_UNIVERSE || a.IsDuplicate():
+		case a.IsTentative():
 			tentative = true
 		default:
 			ready = append(ready, a)
 		}
 	}
-	return ready, tentative, nil
+	return ready, tentative
 }
 
 func containerLink(result *types100.Result, name string) *int {
@@ -103,11 +105,6 @@ func containerLink(result *types100.Result, name string) *int {
 	return nil
 }
 
-func hasAddress(result *types100.Result, ip net.IP) bool {
-	for _, c := range result.IPs {
-		if c.Address.IP.Equal(ip) {
-			return true
-		}
-	}
-	return false
+func hasAddress(result *types100.Result, p netip.Prefix) bool {
+	return slices.ContainsFunc(result.IPs, func(c *types100.IPConfig) bool { return prefixOf(c).Addr() == p.Addr() })
 }

@@ -107,21 +107,6 @@ func address(p netip.Prefix) *netlink.Addr {
 	return &netlink.Addr{IPNet: &n}
 }
 
-// duplicate says whether the kernel has found another machine with an IPv6 address
-// (IFA_F_DADFAILED, rtnetlink(7)).
-func (l *link) duplicate(addr netip.Addr) error {
-	addrs, err := l.handle.AddrList(l.netlinkLink(), unix.AF_INET6)
-	if err != nil {
-		return fmt.Errorf("cannot list the addresses of %s: %w", l.name, err)
-	}
-	for _, a := range addrs {
-		if ip, ok := netip.AddrFromSlice(a.IP); ok && ip == addr && a.Flags&unix.IFA_F_DADFAILED != 0 {
-			return fmt.Errorf("%w: %s", grant.ErrConflict, addr)
-		}
-	}
-	return nil
-}
-
 // isNotThere says whether a removal failed for want of what to remove.
 func isNotThere(err error) bool {
 	return errors.Is(err, unix.EADDRNOTAVAIL) || errors.Is(err, unix.ESRCH) || errors.Is(err, unix.ENOENT)

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"math"
 	"time"
 )
@@ -125,8 +126,12 @@ func (s *Service) end(e *entry, lease Lease, err error) {
 	default:
 		e.fails++
 		e.due = lease.retryAt(now, e.fails)
-		log.Warn("a DHCP lease could not be kept; it is tried again", "address", lease.Address,
-			"state", lease.stateAt(now), "error", err, "again_in", (e.due - now).Round(time.Second))
+		level := slog.LevelDebug
+		if e.fails&(e.fails-1) == 0 { // the first, the second, the fourth: rarer and rarer
+			level = slog.LevelWarn
+		}
+		log.Log(context.Background(), level, "a DHCP lease could not be kept; it is tried again", "address", lease.Address,
+			"state", lease.stateAt(now), "tries", e.fails, "error", err, "again_in", (e.due - now).Round(time.Second))
 	}
 	close(e.ended)
 	e.cancel, e.ended = nil, nil

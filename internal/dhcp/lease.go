@@ -73,6 +73,22 @@ func (l *Lease) ClientID() []byte {
 	return l.DHCP4.ClientID
 }
 
+// binding is what servers keep the lease under: who the client is and, in DHCPv6, which
+// of its interfaces it is for.
+func (l *Lease) binding() binding {
+	b := binding{l.Network, string(l.ClientID()), 0, l.Family}
+	if l.DHCP6 != nil {
+		b.iaid = l.DHCP6.IAID
+	}
+	return b
+}
+
+type binding struct {
+	network, clientID string
+	iaid              uint32
+	family            Family
+}
+
 // State is where in its life a lease is, in the words of RFC 2131, figure 5.
 type State string
 

@@ -13,23 +13,14 @@ const maxMemory = 4096
 // value is ready for use.
 type memory struct {
 	mu    sync.Mutex
-	known map[remembered]netip.Addr
-}
-
-type remembered struct {
-	network, clientID string
-	family            Family
-}
-
-func rememberedOf(l *Lease) remembered {
-	return remembered{l.Network, string(l.ClientID()), l.Family}
+	known map[binding]netip.Addr
 }
 
 func (m *memory) remember(l *Lease) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	if m.known == nil {
-		m.known = map[remembered]netip.Addr{}
+		m.known = map[binding]netip.Addr{}
 	}
 	for k := range m.known { // any one: it is a wish and no promise
 		if len(m.known) < maxMemory {
@@ -37,12 +28,12 @@ func (m *memory) remember(l *Lease) {
 		}
 		delete(m.known, k)
 	}
-	m.known[rememberedOf(l)] = l.Address.Addr()
+	m.known[l.binding()] = l.Address.Addr()
 }
 
 // recall returns an invalid address for a client that is not known.
 func (m *memory) recall(l *Lease) netip.Addr {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	return m.known[rememberedOf(l)]
+	return m.known[l.binding()]
 }

@@ -10,7 +10,6 @@ import (
 	"net"
 	"net/http"
 	"runtime/debug"
-	"slices"
 	"sync"
 	"time"
 )
@@ -249,7 +248,7 @@ func (s *Service) supersede(l *Lease) {
 	s.mu.Lock()
 	for k, e := range s.entries {
 		other := &e.lease
-		if k != l.key() && k.family == l.Family && !other.Superseded && other.Network == l.Network && slices.Equal(other.ClientID(), l.ClientID()) {
+		if k != l.key() && !other.Superseded && other.binding() == l.binding() {
 			other.Superseded, e.due = true, never
 			marked = append(marked, *other)
 		}

@@ -10,6 +10,7 @@ import (
 
 	"github.com/net-porter/net-porter/internal/dhcp/dhcp4"
 	"github.com/net-porter/net-porter/internal/dhcp/grant"
+	"github.com/net-porter/net-porter/internal/linkaddr"
 )
 
 // What one try of a task may take. What it comes to is tried again, so a server that is
@@ -51,7 +52,7 @@ func (s *Service) step(ctx context.Context, places Places, l Lease, unconfirmed 
 	case settle:
 		return s.settle(x, l)
 	case probe:
-		return s.probe(ctx, x, l)
+		return s.probe(ctx, place, x, l)
 	}
 	start := time.Now()
 	g, err := s.ask(ctx, x, &l, t)
@@ -158,8 +159,8 @@ func (s *Service) begone(x *session, l Lease) (Lease, error) {
 }
 
 // probe asks once more whether somebody else has the address.
-func (s *Service) probe(ctx context.Context, x *session, l Lease) (Lease, error) {
-	err := x.conflict(ctx, l.Address.Addr())
+func (s *Service) probe(ctx context.Context, place Place, x *session, l Lease) (Lease, error) {
+	err := x.conflict(ctx, place, l.Address.Addr())
 	s.observe(l.Family, string(probe), time.Now(), err)
 	if errors.Is(err, grant.ErrConflict) {
 		s.logOf(&l).Warn("an address is given back: another machine uses it", "address", l.Address, "error", err)
@@ -178,9 +179,26 @@ func (s *Service) probe(ctx context.Context, x *session, l Lease) (Lease, error)
 
 // conflict looks for another user of an address: for IPv4 by ARP, for IPv6 at what the
 // kernel's own duplicate address detection (RFC 4862, section 5.4) has come to.
-func (x *session) conflict(ctx context.Context, addr netip.Addr) error {
+func (x *session) conflict(ctx context.Context, ns Namespace, addr netip.Addr) error {
 	if c, ok := x.client.(*dhcp4.Client); ok {
 		return c.Probe(ctx, addr, probeTime)
 	}
-	return x.link.duplicate(addr)
+	var addrs []linkaddr.Address
+	if err := ns.Do(func() error {
+		socket, err := linkaddr.Open()
+		if err != nil {
+			return err
+		}
+		defer socket.Close()
+		addrs, err = socket.List(x.link.index)
+		return err
+	}); err != nil {
+		return err
+	}
+	for _, a := range addrs {
+		if a.Prefix.Addr() == addr && a.IsDuplicate() {
+			return fmt.Errorf("%w: %s", grant.ErrConflict, addr)
+		}
+	}
+	return nil
 }
