@@ -16,9 +16,9 @@ import (
 	"github.com/net-porter/net-porter/internal/netns"
 )
 
-// addIPv6 adds to a new record's result the IPv6 addresses that the kernel has made of
-// router advertisements (RFC 4862), if the request waits for them. That there are none
-// when the wait is over is no error: the LAN may have no IPv6.
+// addIPv6 waits, if the request does, until the interface's IPv6 addresses are ready, and
+// adds those that the kernel has made of router advertisements (RFC 4862) to a new record's
+// result. That there are none when the wait is over is no error: the LAN may have no IPv6.
 func (m *Manager) addIPv6(ctx context.Context, r *Record, q Request) error {
 	if q.IPv6Wait <= 0 || r.Link == 0 {
 		return nil

@@ -123,7 +123,8 @@ type Request struct {
 	DHCPTimeout time.Duration
 	// Probe: a DHCP address is used only if no other machine claims it.
 	Probe bool
-	// IPv6Wait is how long addresses from router advertisements are waited for.
+	// IPv6Wait is how long IPv6 addresses are waited for to be ready, those of router
+	// advertisements among them.
 	IPv6Wait time.Duration
 }
 

@@ -1,6 +1,7 @@
 package dhcp
 
 import (
+	"cmp"
 	"encoding/json"
 	"fmt"
 	"slices"
@@ -20,8 +21,11 @@ const maxOptionLen = 255
 // our own, which it ignores.
 type netConf struct {
 	types.NetConf
-	Master string `json:"master"`
-	IPAM   *struct {
+	Master          string `json:"master"`
+	Bridge          string `json:"bridge"`
+	LinkInContainer bool   `json:"linkInContainer"`
+
+	IPAM *struct {
 		Request []struct {
 			SkipDefault bool   `json:"skipDefault"`
 			Option      string `json:"option"`
@@ -72,7 +76,10 @@ func parseRequest(cniArgs string, stdin []byte) (*request, error) {
 	if conf.IPAM == nil {
 		return nil, fmt.Errorf("network configuration: %w: no \"ipam\"", ErrInvalid)
 	}
-	r := &request{network: conf.Name, parent: conf.Master, priority: conf.IPAM.Priority}
+	r := &request{network: conf.Name, parent: cmp.Or(conf.Master, conf.Bridge), priority: conf.IPAM.Priority}
+	if conf.LinkInContainer {
+		r.parent = ""
+	}
 	if conf.IPAM.IPv4 == nil || *conf.IPAM.IPv4 {
 		r.families = append(r.families, IPv4)
 	}

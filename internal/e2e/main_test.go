@@ -98,6 +98,7 @@ func script(args ...string) error {
 const (
 	dhcpNet   = "net-porter" // as the README has it
 	dhcp2Net  = "second"
+	ipv6Net   = "six"
 	staticNet = "fixed"
 )
 
@@ -107,6 +108,7 @@ func prepare() error {
 	networks := []struct{ user, name, resource string }{
 		{"alice", dhcpNet, "macvlan-dhcp"},
 		{"alice", dhcp2Net, "macvlan-dhcp2"},
+		{"alice", ipv6Net, "macvlan-ipv6"},
 		{"alice", staticNet, "macvlan-static"},
 		{"bob", dhcpNet, "macvlan-dhcp"},
 	}
