@@ -76,7 +76,7 @@ type Terms struct {
 	Lease time.Duration
 	// T1 and T2 are when to renew and to rebind (RFC 2131 section 4.4.5), in whole
 	// seconds. They are sent whether the client asks for them or not. 0: server and
-	// client choose.
+	// client choose. Dnsmasq leaves out those of less than three seconds.
 	T1, T2 time.Duration
 	// First and Last are the range of addresses; "" is the LAN's.
 	First, Last string
