@@ -49,6 +49,7 @@ type entry struct {
 	// has gone on using the address. The server is asked before it is taken away.
 	confirm bool
 
+	task   task                    // of the step that runs or was the last
 	cancel context.CancelCauseFunc // of the step that runs, nil if none does
 	ended  chan struct{}           // closed when that step is over
 }
@@ -98,6 +99,7 @@ func (s *Service) begin(ctx context.Context, places Places, e *entry) {
 	e.cancel, e.ended = cancel, make(chan struct{})
 	s.running++
 	lease, confirm := e.lease, e.confirm
+	e.task = lease.taskAt(s.clock.now(), confirm)
 	s.steps.Go(func() {
 		var err error
 		func() {
@@ -126,6 +128,9 @@ func (s *Service) end(e *entry, lease Lease, err error) {
 	default:
 		e.fails++
 		e.due = lease.retryAt(now, e.fails)
+		if lease.taskAt(now, e.confirm) != e.task {
+			e.due = lease.dueAt(now) // something else is due now: it is no retry, and must not be late
+		}
 		level := slog.LevelDebug
 		if e.fails&(e.fails-1) == 0 { // the first, the second, the fourth: rarer and rarer
 			level = slog.LevelWarn

@@ -427,6 +427,27 @@ func TestLeaseOutOfReachIsTriedAgain(t *testing.T) {
 	k.to(t2, "rebind ok")
 }
 
+// A try that fails when T2, or the end, has come meanwhile: what is due then is not put
+// off as a retry would be.
+func TestWhatIsDueAfterALateFailureIsNotPutOff(t *testing.T) {
+	lan := testlab.NewLAN(t)
+	k := newKeeper(t)
+	ns := k.attach("")
+	lan.StopServer()
+	acquired := k.held().Acquired
+	k.obs.during = func(kind, _ string) {
+		switch kind {
+		case "renew":
+			k.clock.advance(acquired + t2 - k.clock.now())
+		case "rebind":
+			k.clock.advance(acquired + lifetime - k.clock.now())
+		}
+	}
+	k.to(t1, "renew no-ack", "rebind no-ack", "discover no-offer")
+	k.wantState(Selecting)
+	k.wantOn(ns, "")
+}
+
 func TestLeaseWithoutAnAttachmentIsDropped(t *testing.T) {
 	testlab.NewLAN(t)
 	k := newKeeper(t)

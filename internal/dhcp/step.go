@@ -62,8 +62,13 @@ func (s *Service) step(ctx context.Context, places Places, l Lease, unconfirmed 
 
 // ask holds the exchange of a task.
 func (s *Service) ask(ctx context.Context, x *session, l *Lease, t task) (grant.Grant, error) {
-	limit := s.opts.prolongTime
-	if t == discover {
+	limit, now := s.opts.prolongTime, s.clock.now()
+	switch t { // no try outlives the state that it is for
+	case renew:
+		limit = min(limit, l.Acquired+l.T2-now)
+	case rebind:
+		limit = min(limit, l.Acquired+l.Lifetime-now)
+	case discover:
 		limit = s.opts.discoverTime
 	}
 	ctx, cancel := context.WithTimeoutCause(ctx, limit, grant.ErrTimeout)
