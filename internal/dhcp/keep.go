@@ -86,11 +86,20 @@ func (s *Service) beginSteps(ctx context.Context, places Places) time.Duration {
 		case e.cancel != nil || s.expected[k.place()] != nil || e.due == never:
 		case e.due > now:
 			next = min(next, e.due-now)
-		case s.running < maxSteps: // the end of any of them wakes us
+		case s.running < stepsFor(e.lease.taskAt(now, e.confirm)): // the end of any of them wakes us
 			s.begin(ctx, places, e)
 		}
 	}
 	return next
+}
+
+// stepsFor is how many steps may run beside one of a task. What takes away an address
+// whose time is over does not wait behind exchanges with servers that do not answer.
+func stepsFor(t task) int {
+	if t == expire || t == settle {
+		return 2 * maxSteps
+	}
+	return maxSteps
 }
 
 // begin starts an entry's step. mu is held.
