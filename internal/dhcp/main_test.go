@@ -2,9 +2,11 @@ package dhcp
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
+	"flag"
 	"fmt"
 	"log/slog"
 	"os"
@@ -21,7 +23,14 @@ import (
 	"github.com/net-porter/net-porter/internal/testlab"
 )
 
-func TestMain(m *testing.M) { testlab.Main(m) }
+func TestMain(m *testing.M) {
+	flag.Parse()
+	// Tests that run in parallel here wait for leases, not for a processor.
+	if err := flag.Set("test.parallel", "64"); err != nil {
+		panic(err)
+	}
+	testlab.Main(m)
+}
 
 const (
 	testID     = "1000.4f2a8b"
@@ -38,6 +47,8 @@ type harness struct {
 	opts Options
 	log  *lockedBuffer
 	obs  *recorder
+	// parent is the LAN's; "" is testlab.LANParent.
+	parent string
 }
 
 func newHarness(t *testing.T, change ...func(*Options)) *harness {
@@ -136,7 +147,7 @@ func (h *harness) plugin(typ, command, id, netns, ipam string) *exec.Cmd {
 		ipam = "," + ipam
 	}
 	cmd.Stdin = strings.NewReader(fmt.Sprintf(`{"cniVersion":"1.0.0","name":"lan","type":%q,"master":%q,`+
-		`"ipam":{"type":"dhcp","daemonSocketPath":%q%s}}`, typ, testlab.LANParent, h.opts.SocketPath, ipam))
+		`"ipam":{"type":"dhcp","daemonSocketPath":%q%s}}`, typ, cmp.Or(h.parent, testlab.LANParent), h.opts.SocketPath, ipam))
 	return cmd
 }
 
