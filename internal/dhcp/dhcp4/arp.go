@@ -39,8 +39,11 @@ func arpRequest(mac net.HardwareAddr, sender, target netip.Addr) []byte {
 	return append(append(packet, make([]byte, len(mac))...), target.AsSlice()...)
 }
 
-// claims tells whether a packet says that addr is in use by, or wanted by, a machine
-// other than mac (RFC 5227, section 2.1.1), and by which.
+// claims tells whether a packet says that addr is in use by a machine other than mac, and
+// by which. RFC 5227, section 2.1.1, has a claim in another's probe, too: that is for
+// addresses which machines choose. Of those to whom a DHCP server has offered the same
+// one, which comes with containers that start together, the server chooses, and who is
+// chosen must not decline for the others' sake.
 func claims(packet []byte, mac net.HardwareAddr, addr netip.Addr) (net.HardwareAddr, bool) {
 	if len(packet) < arpLen || !bytes.Equal(packet[:6], []byte{0, 1, 8, 0, 6, 4}) {
 		return nil, false
@@ -50,9 +53,7 @@ func claims(packet []byte, mac net.HardwareAddr, addr netip.Addr) (net.HardwareA
 	if bytes.Equal(who, mac) || who[0]&1 != 0 {
 		return nil, false
 	}
-	sender, target := netip.AddrFrom4([4]byte(packet[14:18])), netip.AddrFrom4([4]byte(packet[24:28]))
-	wants := sender.IsUnspecified() && target == addr && packet[6] == 0 && packet[7] == 1
-	return who, sender == addr || wants
+	return who, netip.AddrFrom4([4]byte(packet[14:18])) == addr
 }
 
 // Announce tells everybody on the LAN that addr is at this interface: machines remember

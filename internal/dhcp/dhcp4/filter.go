@@ -48,17 +48,12 @@ func dhcpFilter(mac net.HardwareAddr) []bpf.Instruction {
 	}
 }
 
-// arpFilter admits what says that a machine has addr, or wants it (RFC 5227, section
-// 2.1.1).
+// arpFilter admits what says that a machine has addr.
 func arpFilter(addr netip.Addr) []bpf.Instruction {
 	ip := addr.As4()
-	wanted := binary.BigEndian.Uint32(ip[:])
 	return []bpf.Instruction{
 		bpf.LoadAbsolute{Off: 14, Size: 4}, // the sender's address
-		bpf.JumpIf{Cond: bpf.JumpEqual, Val: wanted, SkipTrue: 3},
-		bpf.JumpIf{Cond: bpf.JumpNotEqual, Val: 0, SkipTrue: 3},
-		bpf.LoadAbsolute{Off: 24, Size: 4}, // the target's
-		bpf.JumpIf{Cond: bpf.JumpNotEqual, Val: wanted, SkipTrue: 1},
+		bpf.JumpIf{Cond: bpf.JumpNotEqual, Val: binary.BigEndian.Uint32(ip[:]), SkipTrue: 1},
 		bpf.RetConstant{Val: 0xffff},
 		bpf.RetConstant{Val: 0},
 	}
