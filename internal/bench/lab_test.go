@@ -26,6 +26,7 @@ const (
 // namespaces, and cnitool on the same configuration.
 type lab struct {
 	b       *testing.B
+	lan     *testlab.LAN
 	user    testlab.User
 	sandbox *testlab.Sandbox
 	daemon  *testlab.Daemon
@@ -37,8 +38,7 @@ type lab struct {
 func newLab(b *testing.B) *lab {
 	b.Helper()
 	testlab.RequireRoot(b)
-	testlab.NewLAN(b, testlab.WithoutServer())
-	l := &lab{b: b, user: testlab.User{UID: 60100, GID: 60100}, dir: testlab.PublicDir(b)}
+	l := &lab{b: b, lan: testlab.NewLAN(b), user: testlab.User{UID: 60100, GID: 60100}, dir: testlab.PublicDir(b)}
 
 	// Programs where the user may run them, which a clone in /root is not.
 	programs := filepath.Join(l.dir, "bin")
@@ -55,6 +55,13 @@ func newLab(b *testing.B) *lab {
 	l.daemon = testlab.NewDaemon(b, testlab.WithProgram(built("net-porter")), testlab.WithPluginDirs(programs), testlab.WithResources(
 		testlab.Resource{Name: resource, Plugins: chain, Users: []testlab.User{l.user}},
 		testlab.Resource{Name: sleepy, Plugins: chain + `,{"type":"sleeper"}`, Users: []testlab.User{l.user}},
+		// Nobody's: net-porter, too, would go to the daemon that a conflist names.
+		testlab.Resource{Name: foreign, Plugins: l.dhcpChain(fmt.Sprintf(`,"daemonSocketPath":%q`, l.dhcpSocket()))},
+		testlab.Resource{Name: leased, Plugins: l.dhcpChain(""), Users: []testlab.User{l.user}},
+		testlab.Resource{
+			Name: unchecked, Plugins: l.dhcpChain(""), Users: []testlab.User{l.user},
+			Keys: map[string]any{"dhcp": map[string]any{"conflict_detection": false}},
+		},
 	))
 	// What cnitool keeps is on the file system of the daemon's state. Its cache has a
 	// fixed place; this mount is seen by this process's children only.
@@ -106,10 +113,10 @@ func (l *lab) container(n int, resource string) *container {
 	return c
 }
 
-// cnitool runs `cnitool add` or `cnitool del` as root.
-func (c *container) cnitool(command string) {
+// cnitool runs `cnitool add` or `cnitool del` as root, for a network's conflist.
+func (c *container) cnitool(command, network string) {
 	c.lab.b.Helper()
-	cmd := exec.Command(built("tools/cnitool"), command, c.resource, c.path)
+	cmd := exec.Command(built("tools/cnitool"), command, network, c.path)
 	d := c.lab.daemon
 	cmd.Env = []string{"NETCONFPATH=" + d.ConfigDir, "CNI_PATH=" + strings.Join(d.PluginDirs, ":"), "CNI_IFNAME=eth0"}
 	c.lab.command(cmd)
