@@ -118,10 +118,10 @@ func (w *world) names() []string {
 
 func (w *world) Assign(*netns.Namespace) (int32, bool, error) { return w.id, true, nil }
 
-func (w *world) Alive() (map[int32]struct{}, error) {
+func (w *world) Alive(ids []int32) (map[int32]struct{}, error) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	if w.dead {
+	if w.dead || !slices.Contains(ids, w.id) {
 		return nil, nil
 	}
 	return map[int32]struct{}{w.id: {}}, nil

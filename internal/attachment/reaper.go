@@ -15,7 +15,7 @@ import (
 // Namespaces tells which network namespaces live; *netns.Registry is one.
 type Namespaces interface {
 	Assign(*netns.Namespace) (id int32, fresh bool, err error)
-	Alive() (map[int32]struct{}, error)
+	Alive(ids []int32) (map[int32]struct{}, error)
 	Links(ns *netns.Namespace, id int32, keep func(netns.Link) bool) ([]netns.Link, error)
 	VisibleLinks(id int32, keep func(netns.Link) bool) ([]netns.Link, error)
 	Link(id int32, index int) (netns.Link, bool, error)
@@ -95,7 +95,11 @@ func (m *Manager) recover(ctx context.Context) {
 // sweep releases what is owed, and what lies in a namespace that is gone.
 func (m *Manager) sweep(ctx context.Context) {
 	records := m.List() // before asking: a younger one is not to be judged by the answer
-	alive, err := m.namespaces.Alive()
+	var ids []int32
+	for _, r := range records {
+		ids = append(ids, r.NSID)
+	}
+	alive, err := m.namespaces.Alive(ids)
 	if err != nil {
 		m.log.Error("cannot look for attachments whose namespaces are gone", "error", err)
 		return

@@ -99,7 +99,7 @@ func (m *Manager) lives(r *Record) (bool, error) {
 	if r.Namespace.BootID != m.boot || !netns.Lasting(r.NSID) {
 		return false, nil
 	}
-	alive, err := m.namespaces.Alive()
+	alive, err := m.namespaces.Alive([]int32{r.NSID})
 	_, lives := alive[r.NSID]
 	return lives, err
 }

@@ -143,23 +143,21 @@ func (r *Registry) assign(fd int32) (id int32, fresh bool, err error) {
 // missed.
 func Lasting(id int32) bool { return id >= firstID }
 
-// Alive returns the ids that are given now, also by others than the daemon. A
-// namespace whose death is yet to be told may still be among them.
-func (r *Registry) Alive() (map[int32]struct{}, error) {
-	var alive map[int32]struct{}
-	err := list(func() *nl.NetlinkRequest {
-		alive = map[int32]struct{}{}
-		req := newRequest(r.lists, unix.RTM_GETNSID, unix.NLM_F_DUMP)
-		req.AddData(nl.NewRtGenMsg())
-		return req
-	}, unix.RTM_NEWNSID, func(body []byte) error {
-		if id, ok := nsidOf(body); ok {
+// Alive returns which of some ids are a namespace's now, no matter who gave them. One
+// that is about to die is none of them.
+//
+// It asks for one after the other, which takes microseconds each. The kernel's list of
+// all ids is not to be had: Linux 6.18 ends it after what fits into one message, which
+// are 134 ids at first, and says that this was all.
+func (r *Registry) Alive(ids []int32) (map[int32]struct{}, error) {
+	alive := map[int32]struct{}{}
+	for _, id := range ids {
+		switch _, err := r.lookup(unix.NETNSA_NSID, id); {
+		case err == nil:
 			alive[id] = struct{}{}
+		case !errors.Is(err, unix.ENOENT):
+			return nil, fmt.Errorf("cannot ask whether a network namespace has the id %d: %w", id, err)
 		}
-		return nil
-	})
-	if err != nil {
-		return nil, fmt.Errorf("cannot list the ids of network namespaces: %w", err)
 	}
 	return alive, nil
 }

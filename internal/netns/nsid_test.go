@@ -57,12 +57,44 @@ func assign(t *testing.T, r *Registry, ns *Namespace) int32 {
 
 func alive(t *testing.T, r *Registry, id int32) bool {
 	t.Helper()
-	all, err := r.Alive()
+	those, err := r.Alive([]int32{id})
 	if err != nil {
 		t.Fatal(err)
 	}
-	_, ok := all[id]
+	_, ok := those[id]
 	return ok
+}
+
+// A daemon that starts asks for all at once; one answer too few, and it takes a container
+// that runs for gone.
+func TestAliveOfMany(t *testing.T) {
+	testlab.RequireRoot(t)
+	const many = 500
+	earlier := newRegistry(t)
+	namespaces, ids := map[int32]*Namespace{}, []int32{}
+	for range many {
+		ns := unshared(t)
+		id := assign(t, earlier, ns)
+		namespaces[id], ids = ns, append(ids, id)
+	}
+	r := newRegistry(t)
+	all, err := r.Alive(ids)
+	if err != nil || len(all) != many {
+		t.Fatalf("%d of %d are alive (%v)", len(all), many, err)
+	}
+	witness := watch(t, newRegistry(t))
+	gone := ids[many/2]
+	namespaces[gone].Close()
+	witness.waitDead(t, gone)
+	if all, err = r.Alive(ids); err != nil || len(all) != many-1 {
+		t.Errorf("%d of %d are alive after the death of one (%v)", len(all), many, err)
+	}
+	if _, ok := all[gone]; ok {
+		t.Error("the one that is dead is among them")
+	}
+	if none, err := r.Alive(nil); err != nil || len(none) > 0 {
+		t.Errorf("of none %v are alive (%v)", none, err)
+	}
 }
 
 func TestAssign(t *testing.T) {
@@ -193,7 +225,7 @@ func TestRestart(t *testing.T) {
 	if err := first.Close(); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := first.Alive(); err == nil {
+	if _, err := first.Alive([]int32{stays}); err == nil {
 		t.Error("Alive after Close: no error")
 	}
 	dying.Exit()

@@ -209,6 +209,7 @@ func TestEveryDeathIsLearnt(t *testing.T) {
 		ns := unshared(t)
 		waiting[assign(t, r, ns)] = ns
 	}
+	ids := slices.Collect(maps.Keys(waiting))
 	gone := func(id int32) { // mu is held
 		if _, ok := waiting[id]; ok {
 			delete(waiting, id)
@@ -221,12 +222,12 @@ func TestEveryDeathIsLearnt(t *testing.T) {
 	ended := make(chan error)
 	go func() {
 		ended <- r.Watch(ctx, func(id int32) {
-			_, _ = r.Alive() // slow, as a caller may be
+			_, _ = r.Alive(ids) // slow, as a caller may be
 			mu.Lock()
 			defer mu.Unlock()
 			gone(id)
 		}, func() {
-			left, err := r.Alive()
+			left, err := r.Alive(ids)
 			if err != nil {
 				t.Error(err)
 			}
