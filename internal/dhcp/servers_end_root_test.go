@@ -78,7 +78,8 @@ func (s *site) refused() {
 // No server answers until the lease is over: the address is used until then and not
 // longer, and there again when a server is.
 func expiryAndRecovery(t *testing.T, kind testlab.ServerKind) {
-	s := newSite(t, kind, testlab.Terms{Lease: 12 * time.Second, T1: 3 * time.Second, T2: 7 * time.Second})
+	// Without a bound the last try, of five seconds, would be over two seconds too late.
+	s := newSite(t, kind, testlab.Terms{Lease: 14 * time.Second, T1: 3 * time.Second, T2: 11 * time.Second})
 	s.server.Stop()
 	touched, expiry := s.addresses(), s.Status(testID, testIfname)[0].Expiry
 	s.keep()
