@@ -42,11 +42,12 @@ type outcome struct {
 func runProcess(ctx context.Context, path string, stdin []byte, env []string) (outcome, error) {
 	stdout := newBoundedBuffer(maxStdout)
 	stderr := &tailBuffer{limit: keptStderr}
+	pidfd := -1
 	cmd, err := startProcess(ctx, func() *exec.Cmd {
 		return &exec.Cmd{
 			Path: path, Args: []string{path}, Env: env, Dir: "/",
 			Stdin: bytes.NewReader(stdin), Stdout: stdout, Stderr: stderr,
-			SysProcAttr: &syscall.SysProcAttr{Setpgid: true},
+			SysProcAttr: &syscall.SysProcAttr{Setpgid: true, PidFD: &pidfd},
 			WaitDelay:   outputDelay,
 		}
 	})
@@ -57,7 +58,7 @@ func runProcess(ctx context.Context, path string, stdin []byte, env []string) (o
 	exited := make(chan struct{})
 	go func() {
 		defer close(exited)
-		waitUnreaped(cmd.Process.Pid)
+		waitUnreaped(cmd.Process.Pid, pidfd)
 	}()
 	var cancelled error
 	select {
@@ -106,13 +107,43 @@ func startProcess(ctx context.Context, command func() *exec.Cmd) (*exec.Cmd, err
 	}
 }
 
-// waitUnreaped returns when the process has ended, and leaves it to be reaped
-// (WNOWAIT, waitid(2)).
-func waitUnreaped(pid int) {
+// waitUnreaped returns when the process has ended, and leaves it to be reaped. It takes
+// the pidfd, which is -1 where there is none (pidfd_open(2)).
+func waitUnreaped(pid, pidfd int) {
+	if pidfd >= 0 && waitPolled(pidfd) == nil {
+		return
+	}
+	// WNOWAIT, waitid(2): a thread for each process that runs.
 	for {
 		err := unix.Waitid(unix.P_PID, pid, nil, unix.WEXITED|unix.WNOWAIT, nil)
 		if !errors.Is(err, unix.EINTR) {
 			return
 		}
 	}
+}
+
+// waitPolled waits for a pidfd to be readable, as it is once its process has ended. The
+// waiting is Go's poller's: it takes no thread.
+func waitPolled(pidfd int) error {
+	if err := unix.SetNonblock(pidfd, true); err != nil { // what os.NewFile gives to the poller
+		unix.Close(pidfd)
+		return err
+	}
+	file := os.NewFile(uintptr(pidfd), "pidfd")
+	defer file.Close()
+	conn, err := file.SyscallConn()
+	if err != nil {
+		return err
+	}
+	var pollErr error
+	err = conn.Read(func(fd uintptr) (ended bool) {
+		for {
+			var n int
+			n, pollErr = unix.Poll([]unix.PollFd{{Fd: int32(fd), Events: unix.POLLIN}}, 0)
+			if !errors.Is(pollErr, unix.EINTR) {
+				return n > 0 || pollErr != nil
+			}
+		}
+	})
+	return errors.Join(err, pollErr)
 }
