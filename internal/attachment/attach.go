@@ -164,10 +164,11 @@ func (m *Manager) addSoon(ctx context.Context, r *Record, q Request, wanted []ne
 }
 
 // isMACBusy says whether a plugin failed because another link on the same parent has
-// the MAC: macvlan's EADDRINUSE, of which the plugin passes on the text.
+// the MAC: the kernel's EADDRINUSE, of which the plugin passes on the text. What DHCP
+// fails with is not that: the lease service itself waits for the link.
 func isMACBusy(err error) bool {
 	failure, ok := errors.AsType[*cni.PluginError](err)
-	return ok && strings.Contains(failure.Message, unix.EADDRINUSE.Error())
+	return ok && strings.Contains(failure.Message, unix.EADDRINUSE.Error()) && !strings.Contains(failure.Message, "DHCP.Allocate")
 }
 
 func outOfTime(err error) bool {
@@ -210,10 +211,11 @@ func (m *Manager) complete(ctx context.Context, r *Record, q Request, result *Re
 	}
 	done := *r
 	done.State, done.Result = Attached, result
-	var err error
-	if done.Link, err = m.newLink(r, q.Namespace, result); err != nil {
+	link, err := m.newLink(r, q.Namespace, result)
+	if err != nil {
 		return r, err
 	}
+	done.Link, done.OnHost = link.Index, link.OnHost
 	if err := m.addIPv6(ctx, &done, q); err != nil {
 		return r, err
 	}
@@ -225,7 +227,7 @@ func (m *Manager) complete(ctx context.Context, r *Record, q Request, result *Re
 
 // expected is the record's attachment as the lease service waits for it.
 func (m *Manager) expected(r *Record, ns *netns.Namespace) dhcp.Attachment {
-	a := dhcp.Attachment{ID: r.CNIContainerID(), Interface: r.Interface, Identity: m.leaseIdentity(r)}
+	a := dhcp.Attachment{ID: r.CNIContainerID(), Interface: r.Interface, Index: r.Link, Identity: m.leaseIdentity(r)}
 	if ns != nil {
 		a.Namespace = ns
 	}

@@ -126,6 +126,9 @@ type Record struct {
 	// Link is the interface's index in the namespace, once attached; 0 if the plugins
 	// have made none.
 	Link int `json:"link,omitempty"`
+	// OnHost: the interface hangs on a link of the host's, as all do but hardware that was
+	// moved into the namespace.
+	OnHost bool `json:"on_host,omitempty"`
 
 	// Cleared: an attach that failed was undone in its namespace, where no link of its
 	// own is left; what remains is owed by the plugins.

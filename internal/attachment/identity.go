@@ -9,6 +9,7 @@ import (
 
 	"github.com/net-porter/net-porter/internal/dhcp"
 	"github.com/net-porter/net-porter/internal/identity"
+	"github.com/net-porter/net-porter/internal/netns"
 )
 
 // reserve gives a record what its interface is known by to the LAN, and makes it
@@ -23,6 +24,8 @@ func (m *Manager) reserve(r *Record, q Request) {
 	r.KnownAs = q.KnownAs
 	for _, other := range m.records {
 		if other.Key != r.Key && other.isKnownAs(r) {
+			m.log.Info("another container of the name is attached: this one is known by its id to the LAN, and has a MAC and address of its own",
+				"attachment", r.Key.String(), "name", q.KnownAs, "other", other.Key.String())
 			r.KnownAs = r.ContainerID
 			break
 		}
@@ -101,8 +104,12 @@ func (m *Manager) releaseNamesake(ctx context.Context, q Request) {
 }
 
 // isDead says whether a record's namespace is gone, or goes within the time that one
-// which is about to has.
+// which is about to has. Of one whose id may be another's by now, which only root's are,
+// it is not known.
 func (m *Manager) isDead(ctx context.Context, r *Record) bool {
+	if !netns.Lasting(r.NSID) && r.Namespace.BootID == m.boot {
+		return false
+	}
 	if lives, err := m.lives(r); err != nil || !lives {
 		return err == nil
 	}

@@ -37,13 +37,15 @@ func (m *Manager) Reopen(ctx context.Context, id, ifname string) (dhcp.Place, er
 	switch {
 	case !ok:
 		return nil, dhcp.ErrNoAttachment
+	case r.State == Pending:
+		return nil, dhcp.ErrNotYet
 	case r.State != Attached || r.Link == 0:
 		return nil, fmt.Errorf("the attachment is in state %s", r.State)
 	}
 	switch l, there, err := m.namespaces.Link(r.NSID, r.Link); {
 	case err != nil:
 		return nil, err
-	case !there || !l.OnHost:
+	case !there || r.OnHost && !l.OnHost || !r.OnHost && !slices.Contains(r.MACs(), l.MAC.String()):
 		return nil, fmt.Errorf("the interface is no longer in the container's namespace %s", r.Namespace)
 	}
 	ns, err := m.finder.Find(ctx, r.wanted())
@@ -87,7 +89,7 @@ func (m *Manager) View(r *Record) View {
 	v.CNI = &result
 	for _, was := range r.Result.Leases {
 		i := slices.IndexFunc(v.Leases, func(s dhcp.Status) bool { return s.Family == was.Family })
-		if i >= 0 && v.Leases[i].Lease.Acquired != was.Acquired {
+		if i >= 0 && (v.Leases[i].Lease.Acquired != was.Acquired || v.Leases[i].Expired) {
 			overlay(&result, was, v.Leases[i].Lease)
 		}
 	}

@@ -39,34 +39,34 @@ func (m *Manager) linksBefore(r *Record, ns *netns.Namespace) ([]int, error) {
 
 // newLink finds the link that ADD has made, and makes sure that it is the one: the
 // plugins work by names, which the namespace's user may change between any two of
-// their steps. It is 0 if the plugins have made none.
-func (m *Manager) newLink(r *Record, ns *netns.Namespace, result *Result) (index int, err error) {
+// their steps. Its index is 0 if the plugins have made none.
+func (m *Manager) newLink(r *Record, ns *netns.Namespace, result *Result) (link netns.Link, err error) {
 	isOthers := m.others(r)
 	links, err := m.namespaces.Links(ns, r.NSID, func(l netns.Link) bool {
 		return l.Name == r.Interface || l.OnHost && !isOthers(l.Index)
 	})
 	if err != nil {
-		return 0, err
+		return netns.Link{}, err
 	}
 	made := 0 // on the host's links
 	for _, l := range links {
 		switch {
 		case l.Name == r.Interface && isOthers(l.Index):
-			return 0, fmt.Errorf("%w: %s is another interface of the container", ErrInterfered, l.Name)
+			return netns.Link{}, fmt.Errorf("%w: %s is another interface of the container", ErrInterfered, l.Name)
 		case l.Name == r.Interface:
-			index = l.Index
+			link = l
 		}
 		if l.OnHost && !isOthers(l.Index) {
 			made++
 			if l.Name != r.Interface {
-				return 0, fmt.Errorf("%w: there is also %q", ErrInterfered, l.Name)
+				return netns.Link{}, fmt.Errorf("%w: there is also %q", ErrInterfered, l.Name)
 			}
 		}
 	}
-	if index == 0 && len((&Record{Key: r.Key, Result: result}).MACs()) > 0 {
-		return 0, fmt.Errorf("%w: there is no %s", ErrInterfered, r.Interface)
+	if link.Index == 0 && len((&Record{Key: r.Key, Result: result}).MACs()) > 0 {
+		return netns.Link{}, fmt.Errorf("%w: there is no %s", ErrInterfered, r.Interface)
 	}
-	return index, nil
+	return link, nil
 }
 
 // removeLinks removes what is left of the attachment's links in its namespace. Without

@@ -28,6 +28,7 @@ type Runner interface {
 // Leases is the service that CNI's dhcp plugin talks to; *dhcp.Service is one.
 type Leases interface {
 	Expect(dhcp.Attachment) (*dhcp.Expectation, error)
+	All() []dhcp.Status
 	Leases(id, ifname string) []dhcp.Lease
 	Status(id, ifname string) []dhcp.Status
 	Forget(id, ifname string) error

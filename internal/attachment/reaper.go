@@ -86,8 +86,17 @@ func (m *Manager) died(r *Record, ids map[int32]uint64) bool {
 	return !there || !slices.Contains(r.MACs(), l.MAC.String())
 }
 
-// recover undoes what an earlier run had begun and not finished.
+// recover undoes what an earlier run had begun and not finished, and drops leases of
+// attachments that are not in the journal, as when somebody has removed a record.
 func (m *Manager) recover(ctx context.Context) {
+	for _, l := range m.leases.All() {
+		if _, ok := m.Get(keyOf(l.ID, l.Interface)); !ok {
+			m.log.Warn("a DHCP lease is dropped: its attachment is not in the journal", "id", l.ID, "interface", l.Interface, "address", l.Address)
+			if err := m.leases.Forget(l.ID, l.Interface); err != nil {
+				m.log.Error("cannot drop a DHCP lease", "id", l.ID, "error", err)
+			}
+		}
+	}
 	m.reap(ctx, func(r *Record) bool { return m.inherited[r] && r.State != Attached })
 	m.inherited = nil
 }
@@ -139,7 +148,10 @@ func (m *Manager) release(ctx context.Context, seen *Record) {
 		return
 	}
 	log := m.log.With("attachment", seen.Key.String(), "resource", seen.Resource, "state", seen.State)
-	switch err := m.remove(ctx, seen, nil); {
+	// What has begun is finished, also when the daemon ends meanwhile.
+	removal, cancel := m.bounded(context.WithoutCancel(ctx))
+	defer cancel()
+	switch err := m.remove(removal, seen, nil); {
 	case errors.Is(err, errUnfinished):
 		log.Warn("an attachment that was not finished is kept for now", "error", err)
 		return

@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
+	"strings"
 	"sync"
 	"time"
 
@@ -35,6 +37,9 @@ func (s *Service) allocate(ctx context.Context, args *skel.CmdArgs) (result *cur
 	if err != nil {
 		return nil, err
 	}
+	if e.attachment.Wish.Strict && !slices.Contains(req.families, IPv4) {
+		return nil, fmt.Errorf("cannot get the address %s: %w: the resource has no IPv4", e.attachment.Wish.Address, ErrInvalid)
+	}
 	if e.attachment.Namespace == nil {
 		return nil, fmt.Errorf("cannot acquire a lease: %w: the attachment has no namespace", ErrInvalid)
 	}
@@ -48,7 +53,7 @@ func (s *Service) allocate(ctx context.Context, args *skel.CmdArgs) (result *cur
 	}
 	if err != nil {
 		for _, l := range leases {
-			s.giveBack(l, e.attachment.Namespace)
+			s.giveBack(l, &e.attachment)
 		}
 		return nil, fmt.Errorf("cannot get an address by DHCP: %w", err)
 	}
@@ -125,7 +130,9 @@ func (s *Service) acquire(ctx context.Context, a *Attachment, req *request, fami
 	}
 	s.supersede(&l)
 	if err := s.remember(l); err != nil {
-		return l, err
+		// The text goes to the user, who need not know of the host's files.
+		s.logOf(&l).Error("a lease cannot be recorded and is given back", "address", l.Address, "error", err)
+		return l, errNotRecorded
 	}
 	s.logOf(&l).Debug("lease acquired", "address", l.Address, "server", l.Server, "lifetime", l.Lifetime)
 	return l, nil
@@ -144,6 +151,11 @@ func (s *Service) newLease(a *Attachment, req *request, family Family) Lease {
 	l.Priority = req.priority
 	if req.clientID != nil {
 		l.DHCP4.ClientID = req.clientID
+		if req.clientIDNamed {
+			// Users choose the names of their containers: no two users are one client.
+			uid, _, _ := strings.Cut(a.ID, ".")
+			l.DHCP4.ClientID = []byte(string(req.clientID) + "." + uid)
+		}
 	}
 	return l
 }
@@ -168,7 +180,7 @@ func (s *Service) release(_ context.Context, args *skel.CmdArgs) (err error) {
 	}
 	defer func() { e.end(err) }()
 	for _, l := range s.Leases(args.ContainerID, args.IfName) {
-		s.giveBack(l, e.attachment.Namespace)
+		s.giveBack(l, &e.attachment)
 	}
 	return nil
 }
@@ -178,22 +190,27 @@ const releaseTime = 2 * time.Second
 
 // giveBack tells the server that the lease is no longer needed, as well as can be,
 // and drops the record.
-func (s *Service) giveBack(l Lease, ns Namespace) {
+func (s *Service) giveBack(l Lease, a *Attachment) {
 	log := s.logOf(&l).With("address", l.Address)
 	switch {
-	case l.BootID != s.bootID || l.overAt(s.clock.now()):
-		log.Debug("lease dropped: its time is over", "server", l.Server)
 	case l.Superseded:
 		log.Debug("lease dropped: another attachment has it", "server", l.Server)
+	case l.BootID != s.bootID || l.overAt(s.clock.now()):
+		log.Debug("lease dropped: its time is over", "server", l.Server)
 	default:
 		ctx, cancel := context.WithTimeoutCause(context.Background(), releaseTime, grant.ErrTimeout)
 		defer cancel()
 		start := time.Now()
-		var err error
-		if ns != nil {
-			err = s.sendRelease(ctx, &l, ns)
-		} else {
-			err = s.sendReleaseFromHost(ctx, &l)
+		err := errors.New("the namespace is gone")
+		if a.Namespace != nil {
+			err = s.sendRelease(ctx, &l, a.Namespace, a.Index)
+		}
+		if err != nil {
+			if fromHost := s.sendReleaseFromHost(ctx, &l); fromHost == nil {
+				err = nil
+			} else {
+				err = errors.Join(err, fromHost)
+			}
 		}
 		s.observe(l.Family, "release", start, err)
 		if err != nil {
@@ -202,7 +219,7 @@ func (s *Service) giveBack(l Lease, ns Namespace) {
 			log.Debug("lease released", "server", l.Server)
 		}
 	}
-	if !l.Refused {
+	if !l.Refused && !l.Superseded {
 		s.memory.remember(&l)
 	}
 	if err := s.forget(l.key()); err != nil {

@@ -14,10 +14,11 @@ import (
 )
 
 // apply makes the interface have the lease's address and routes, and nothing of the
-// grant that they replace. It may be repeated.
+// grants that they replace. It may be repeated. A route that the kernel refuses is left
+// out: the address is worth more.
 func (l *link) apply(lease *Lease, log *slog.Logger) error {
-	if old := lease.Undone; old != nil {
-		if err := l.exchange(lease, old); err != nil {
+	for i := range lease.Undone {
+		if err := l.exchange(lease, &lease.Undone[i]); err != nil {
 			return err
 		}
 	}
@@ -28,7 +29,12 @@ func (l *link) apply(lease *Lease, log *slog.Logger) error {
 	if err := l.ensureAddress(lease.Address); err != nil {
 		return err
 	}
-	return l.ensureRoutes(lease.Routes, lease.Priority)
+	for _, r := range lease.Routes {
+		if err := l.handle.RouteAdd(l.route(r, lease.Priority)); err != nil && !errors.Is(err, unix.EEXIST) {
+			log.Warn("a route that the DHCP server names cannot be used", "destination", r.Destination, "gateway", r.Gateway, "error", err)
+		}
+	}
+	return nil
 }
 
 // exchange removes what the interface has of a former grant and not of the present one.
@@ -63,15 +69,6 @@ func (l *link) exchange(lease *Lease, old *grant.Grant) error {
 func (l *link) ensureAddress(p netip.Prefix) error {
 	if err := l.handle.AddrAdd(l.netlinkLink(), address(p)); err != nil && !errors.Is(err, unix.EEXIST) {
 		return fmt.Errorf("cannot add the address %s: %w", p, err)
-	}
-	return nil
-}
-
-func (l *link) ensureRoutes(routes []grant.Route, priority int) error {
-	for _, r := range routes {
-		if err := l.handle.RouteAdd(l.route(r, priority)); err != nil && !errors.Is(err, unix.EEXIST) {
-			return fmt.Errorf("cannot add the route to %s: %w", r.Destination, err)
-		}
 	}
 	return nil
 }

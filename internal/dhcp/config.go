@@ -16,6 +16,9 @@ import (
 // maxOptionLen is the most that one DHCPv4 option carries (RFC 2132, section 2).
 const maxOptionLen = 255
 
+// maxUIDSuffix is "." and the decimal digits of a uid.
+const maxUIDSuffix = 11
+
 // netConf is the configuration that the IPAM plugin gets on stdin and hands on:
 // the calling plugin's whole one. The keys are those of CNI's dhcp plugin, and two of
 // our own, which it ignores.
@@ -48,10 +51,12 @@ type request struct {
 	hostName string // as sent in option 12 or, the last word, option 81
 	fqdn     string
 	clientID []byte // of "provide"; nil: the attachment's identity
-	options  []grant.Option
-	codes    []byte // option 55, in order
-	priority int    // metric of the routes
-	families []Family
+	// clientIDNamed: it comes from an argument, which is the user's choice.
+	clientIDNamed bool
+	options       []grant.Option
+	codes         []byte // option 55, in order
+	priority      int    // metric of the routes
+	families      []Family
 }
 
 // alwaysAsked is recorded for resolv.conf whatever the configuration says.
@@ -93,6 +98,13 @@ func parseRequest(cniArgs string, stdin []byte) (*request, error) {
 		return nil, err
 	}
 	return r, r.ask(&conf)
+}
+
+// GrantsIPv4 says whether a plugin's configuration, which CheckConfig finds right, asks a
+// server for an IPv4 address.
+func GrantsIPv4(plugin []byte) bool {
+	r, err := parseRequest("", plugin)
+	return err == nil && slices.Contains(r.families, IPv4)
 }
 
 // CheckConfig says what is wrong with the configuration of a plugin whose "ipam" is of
@@ -165,12 +177,12 @@ func (r *request) provideOne(code byte, option, value string, named bool) error 
 	switch {
 	case value == "":
 		return nil
-	case len(value) > maxOptionLen:
+	case len(value) > maxOptionLen || named && code == dhcp4.OptClientID && len(value) > maxOptionLen-maxUIDSuffix:
 		return fmt.Errorf("ipam.provide: option %q: %w: a value has at most %d bytes, this one %d", option, ErrInvalid, maxOptionLen, len(value))
 	case code == dhcp4.OptClientID && len(value) < 2:
 		return fmt.Errorf("ipam.provide: option %q: %w: a client id has at least 2 bytes (RFC 2132, section 9.14)", option, ErrInvalid)
 	case code == dhcp4.OptClientID:
-		r.clientID = []byte(value)
+		r.clientID, r.clientIDNamed = []byte(value), named
 		return nil
 	case code == dhcp4.OptFQDN:
 		r.fqdn, r.hostName = value, strings.TrimSuffix(value, ".")

@@ -30,14 +30,16 @@ const (
 )
 
 // taskAt is what is to be done with a lease at a time since boot. Unconfirmed says that
-// it ended while no daemon was there to prolong it.
+// it ended while no daemon was there to prolong it. Whatever is done, what is undone on
+// the interface is tried first; it is a task of its own only where nothing else is due,
+// so that an interface that refuses to be changed does not keep a lease from its end.
 func (l *Lease) taskAt(now time.Duration, unconfirmed bool) task {
 	age := now - l.Acquired
 	switch {
+	case l.Superseded && len(l.Undone) > 0:
+		return settle
 	case l.Superseded:
 		return nothing
-	case l.Undone != nil:
-		return settle
 	case l.Expired:
 		return discover
 	case l.overAt(now) && unconfirmed:
@@ -48,6 +50,8 @@ func (l *Lease) taskAt(now time.Duration, unconfirmed bool) task {
 		return rebind
 	case !l.Infinite() && age >= l.T1:
 		return renew
+	case len(l.Undone) > 0:
+		return settle
 	case l.Probes > 0 && now >= l.probeAt():
 		return probe
 	}
@@ -56,10 +60,12 @@ func (l *Lease) taskAt(now time.Duration, unconfirmed bool) task {
 
 // dueAt is the time since boot of a lease's next task.
 func (l *Lease) dueAt(now time.Duration) time.Duration {
-	if l.Superseded {
+	switch {
+	case len(l.Undone) > 0:
+		return now
+	case l.Superseded:
 		return never
-	}
-	if l.Undone != nil || l.Expired {
+	case l.Expired:
 		return now
 	}
 	due := never
@@ -78,21 +84,22 @@ func (l *Lease) probeAt() time.Duration {
 
 // retryAt is when a task that has failed, for the fails-th time on end, is tried again:
 // after half of the time that is left for it (RFC 2131, section 4.4.5), or with growing
-// pauses where nothing runs out.
+// pauses where nothing runs out. It is never later than what time itself brings.
 func (l *Lease) retryAt(now time.Duration, fails int) time.Duration {
-	age := now - l.Acquired
 	pause := min(time.Second<<min(fails-1, 10), maxBackoff)
 	pause += rand.N(pause/4+1) - pause/8 // those that failed together shall not ask in step
-	if l.Expired || l.Infinite() || l.Undone != nil || age >= l.Lifetime {
+	age := now - l.Acquired
+	if l.Expired || l.Superseded || l.Infinite() || age >= l.Lifetime {
 		return now + pause
 	}
-	end, whole := l.T2, l.T2-l.T1
-	if age >= l.T2 {
-		end, whole = l.Lifetime, l.Lifetime-l.T2
-	} else if age < l.T1 {
-		return now + pause // a probe
+	begin, end := l.T2, l.Lifetime // rebinding
+	switch {
+	case age < l.T1:
+		return min(now+pause, l.Acquired+l.T1)
+	case age < l.T2:
+		begin, end = l.T1, l.T2
 	}
 	left := end - age
-	half := max(left/2, min(minRetry, whole/4), time.Second)
+	half := max(left/2, min(minRetry, (end-begin)/4), time.Second)
 	return now + min(half, left)
 }

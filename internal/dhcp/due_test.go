@@ -21,7 +21,7 @@ func hourly(edit func(*Lease)) Lease {
 func TestWhatIsDueWhen(t *testing.T) {
 	plain := hourly(nil)
 	expired := hourly(func(l *Lease) { l.Expired = true })
-	undone := hourly(func(l *Lease) { l.Undone = &grant.Grant{} })
+	undone := hourly(func(l *Lease) { l.Undone = []grant.Grant{{}} })
 	gone := hourly(func(l *Lease) { l.Superseded = true })
 	probed := hourly(func(l *Lease) { l.Probes = 2 })
 	infinite := hourly(func(l *Lease) { l.T1, l.T2, l.Lifetime = 0, 0, 0 })
@@ -45,6 +45,8 @@ func TestWhatIsDueWhen(t *testing.T) {
 		{"no daemon was there, but there is time left", plain, 53 * time.Minute, true, rebind, Rebinding, 53 * time.Minute},
 		{"expired", expired, 2 * time.Hour, false, discover, Selecting, 2 * time.Hour},
 		{"the interface is behind", undone, time.Minute, false, settle, Bound, time.Minute},
+		{"the interface is behind, and T1 is there", undone, 31 * time.Minute, false, renew, Renewing, 31 * time.Minute},
+		{"the interface is behind, and the end is there", undone, time.Hour, false, expire, Rebinding, time.Hour},
 		{"another's", gone, 2 * time.Hour, false, nothing, Rebinding, -1},
 		{"before a probe", probed, time.Second, false, nothing, Bound, probeEvery},
 		{"a probe", probed, probeEvery, false, probe, Bound, probeEvery},

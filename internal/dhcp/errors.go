@@ -1,6 +1,7 @@
 package dhcp
 
 import (
+	"context"
 	"errors"
 
 	"github.com/net-porter/net-porter/internal/dhcp/grant"
@@ -24,6 +25,15 @@ var (
 	ErrClosed = errors.New("the DHCP lease service is closed")
 )
 
+var (
+	// errNotRecorded stands for what is in the log.
+	errNotRecorded = errors.New("the lease could not be recorded: the administrator finds more in the log of net-porter")
+	// errUnreachable says that there was no way to an interface.
+	errUnreachable = errors.New("the container's interface cannot be reached")
+	// errInternal stands for a panic.
+	errInternal = errors.New("internal error in the DHCP lease service: see the log of net-porter")
+)
+
 // outcomeOf is an exchange's outcome, as metrics have it.
 func outcomeOf(err error) string {
 	for _, o := range []struct {
@@ -37,6 +47,8 @@ func outcomeOf(err error) string {
 		{grant.ErrConflict, "conflict"},
 		{grant.ErrLinkDown, "link-down"},
 		{ErrCanceled, "canceled"},
+		{context.Canceled, "canceled"},
+		{errUnreachable, "unreachable"},
 	} {
 		if errors.Is(err, o.is) {
 			return o.name

@@ -23,7 +23,9 @@ type Attachment struct {
 	ID string
 	// Interface is the interface's name inside the namespace.
 	Interface string
-	// Namespace is used until Done returns and not a moment longer; nil when it is
+	// Index is the interface's index inside the namespace, for a release; 0 if unknown.
+	Index int
+	// Namespace is entered until Done returns and not a moment longer; nil when it is
 	// gone, which suits a release only.
 	Namespace Namespace
 
@@ -97,7 +99,8 @@ func (s *Service) enter(p place, e *Expectation) error {
 }
 
 // Done ends the expectation: a call that is running is cancelled, and what it
-// acquired is released again. When Done returns, the namespace is no longer used.
+// acquired is released again. When Done returns, nothing is done in the namespace any
+// more; sockets in it are closed within some milliseconds.
 // It may be called more than once.
 func (e *Expectation) Done() {
 	e.mu.Lock()

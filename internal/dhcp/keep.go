@@ -1,26 +1,37 @@
 package dhcp
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
-	"log/slog"
 	"math"
+	"slices"
 	"time"
 )
 
 const (
-	// maxSteps bounds the exchanges that keep leases at any moment; those that wait for
+	// maxSteps bounds the exchanges that keep leases at any moment, and maxUserSteps those
+	// for one user's, who may make each of theirs take its whole time. Those that wait for
 	// their turn cost nothing. An attach does not wait for them.
-	maxSteps = 32
+	maxSteps     = 32
+	maxUserSteps = 12
 	// maxSleep is the longest that nobody looks at the clock: the timers of Go do not
 	// count the time of a suspend, and leases do.
 	maxSleep = 30 * time.Second
 	never    = time.Duration(math.MaxInt64)
 )
 
-// ErrNoAttachment says that a lease is of an attachment that is none.
-var ErrNoAttachment = errors.New("there is no such attachment")
+// Errors of [Places.Reopen]. Any other is tried again with growing pauses.
+var (
+	// ErrNoAttachment says that a lease is of an attachment that is none.
+	ErrNoAttachment = errors.New("there is no such attachment")
+	// ErrNotYet says that the attachment is still being made.
+	ErrNotYet = errors.New("the attachment is not finished")
+)
+
+// notYetPause is until an attachment that was not finished is looked at again.
+const notYetPause = time.Second
 
 // Place is where a lease's interface is.
 type Place interface {
@@ -34,8 +45,7 @@ type Place interface {
 // Places finds the interfaces of leases again; *attachment.Manager is one.
 type Places interface {
 	// Reopen opens the namespace in which an attachment was made, after it has made sure
-	// that it is the very same one and still has the interface. It fails with
-	// ErrNoAttachment when the attachment is not recorded any more.
+	// that it is the very same one and still has the interface.
 	Reopen(ctx context.Context, id, ifname string) (Place, error)
 }
 
@@ -81,22 +91,32 @@ func (s *Service) beginSteps(ctx context.Context, places Places) time.Duration {
 	if s.closed || ctx.Err() != nil {
 		return next
 	}
+	var due []*entry
 	for k, e := range s.entries {
 		switch {
 		case e.cancel != nil || s.expected[k.place()] != nil || e.due == never:
 		case e.due > now:
 			next = min(next, e.due-now)
-		case s.running < stepsFor(e.lease.taskAt(now, e.confirm)): // the end of any of them wakes us
+		default:
+			due = append(due, e)
+		}
+	}
+	// Who waits longest is first; the end of any step wakes us for those that are left.
+	slices.SortFunc(due, func(a, b *entry) int { return cmp.Compare(a.due, b.due) })
+	for _, e := range due {
+		most := e.stepsBeside(now)
+		if s.running < most && s.runningOf[e.lease.user()] < most*maxUserSteps/maxSteps {
 			s.begin(ctx, places, e)
 		}
 	}
 	return next
 }
 
-// stepsFor is how many steps may run beside one of a task. What takes away an address
-// whose time is over does not wait behind exchanges with servers that do not answer.
-func stepsFor(t task) int {
-	if t == expire || t == settle {
+// stepsBeside is how many steps may run, one of the entry's among them. What takes away
+// an address whose time is over does not wait behind exchanges with servers that do not
+// answer.
+func (e *entry) stepsBeside(now time.Duration) int {
+	if len(e.lease.Undone) > 0 || e.lease.taskAt(now, e.confirm) == expire {
 		return 2 * maxSteps
 	}
 	return maxSteps
@@ -107,6 +127,7 @@ func (s *Service) begin(ctx context.Context, places Places, e *entry) {
 	stepCtx, cancel := context.WithCancelCause(ctx)
 	e.cancel, e.ended = cancel, make(chan struct{})
 	s.running++
+	s.runningOf[e.lease.user()]++
 	lease, confirm := e.lease, e.confirm
 	e.task = lease.taskAt(s.clock.now(), confirm)
 	s.steps.Go(func() {
@@ -122,35 +143,52 @@ func (s *Service) begin(ctx context.Context, places Places, e *entry) {
 
 // end takes what a step has made of a lease.
 func (s *Service) end(e *entry, lease Lease, err error) {
-	log := s.logOf(&lease)
 	s.mu.Lock()
-	defer s.mu.Unlock()
+	if errors.Is(err, errInternal) {
+		lease = e.lease // what the step had recorded before it panicked
+	}
 	now := s.clock.now()
 	lease.Superseded = lease.Superseded || e.lease.Superseded
 	e.lease = lease
 	e.confirm = e.confirm && err != nil && !lease.Expired
+	failed := false
 	switch {
 	case err == nil:
-		e.fails, e.due = 0, lease.dueAt(now)
+		e.fails, e.due = 0, s.dueAt(&lease, now)
 	case errors.Is(err, context.Canceled), errors.Is(err, ErrCanceled):
-		e.due = lease.dueAt(now) // when whoever has cancelled it is done
+		e.due = s.dueAt(&lease, now) // when whoever has cancelled it is done
+	case errors.Is(err, ErrNotYet):
+		e.due = now + notYetPause
 	default:
+		failed = true
 		e.fails++
 		e.due = lease.retryAt(now, e.fails)
 		if lease.taskAt(now, e.confirm) != e.task {
-			e.due = lease.dueAt(now) // something else is due now: it is no retry, and must not be late
+			e.due = s.dueAt(&lease, now) // something else is due now: it is no retry, and must not be late
 		}
-		level := slog.LevelDebug
-		if e.fails&(e.fails-1) == 0 { // the first, the second, the fourth: rarer and rarer
-			level = slog.LevelWarn
-		}
-		log.Log(context.Background(), level, "a DHCP lease could not be kept; it is tried again", "address", lease.Address,
-			"state", lease.stateAt(now), "tries", e.fails, "error", err, "again_in", (e.due - now).Round(time.Second))
 	}
+	fails, again := e.fails, e.due-now
 	close(e.ended)
 	e.cancel, e.ended = nil, nil
 	s.running--
+	if s.runningOf[lease.user()]--; s.runningOf[lease.user()] == 0 {
+		delete(s.runningOf, lease.user())
+	}
+	s.mu.Unlock()
 	s.awake()
+	if failed && fails&(fails-1) == 0 { // the first, the second, the fourth: rarer and rarer
+		s.logOf(&lease).Warn("a DHCP lease could not be kept; it is tried again", "address", lease.Address,
+			"state", lease.stateAt(now), "tries", fails, "error", err, "again_in", again.Round(time.Second))
+	}
+}
+
+// dueAt is when a lease's next task is due. One of another boot has none: its namespace
+// is gone, and its attachment will be.
+func (s *Service) dueAt(l *Lease, now time.Duration) time.Duration {
+	if l.BootID != s.bootID {
+		return never
+	}
+	return l.dueAt(now)
 }
 
 // awake makes Keep look at what is due.
@@ -184,7 +222,7 @@ func (s *Service) resume(p place) {
 	defer s.mu.Unlock()
 	now := s.clock.now()
 	for _, e := range s.of(p) {
-		e.due = e.lease.dueAt(now)
+		e.due = s.dueAt(&e.lease, now)
 	}
 	s.awake()
 }

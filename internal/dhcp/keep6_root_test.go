@@ -2,6 +2,7 @@ package dhcp
 
 import (
 	"errors"
+	"os"
 	"strings"
 	"testing"
 	"time"
@@ -147,4 +148,34 @@ func TestDHCPv6AddressThatAnotherMachineHasIsDeclined(t *testing.T) {
 	}
 	k.wantAddress6(ns, k.held().Address.String())
 	lan.WaitLog("DHCPDECLINE")
+}
+
+// The container's root, or the LAN by an MTU, can switch IPv6 off: that is an error like
+// any other.
+func TestIPv6ThatIsSwitchedOffIsAClearError(t *testing.T) {
+	k, _ := newKeeper6(t)
+	off := func(ns *testlab.Netns, name string) {
+		t.Helper()
+		if err := ns.Do(func() error { return os.WriteFile("/proc/sys/net/ipv6/conf/"+name+"/disable_ipv6", []byte("1"), 0) }); err != nil {
+			t.Fatal(err)
+		}
+	}
+	ns := testlab.NewNetns(t)
+	off(ns, "default")
+	e := k.expect(Attachment{ID: "1000.off", Namespace: ns})
+	_, err := output(k.plugin("macvlan", "ADD", "1000.off", ns.Path(), `"ipv4":false,"ipv6":true`))
+	if err == nil || !strings.Contains(err.Error(), "IPv6 is disabled") || strings.Contains(err.Error(), "internal error") {
+		t.Errorf("the user reads: %v", err)
+	}
+	e.Done()
+	k.saw("acquire6 error")
+
+	ns = k.attach6()
+	k.idle()
+	off(ns, testIfname)
+	k.clock.advance(k.held().T1)
+	k.saw("renew6 error")
+	if strings.Contains(k.log.String(), "panic") {
+		t.Error("it was a panic")
+	}
 }

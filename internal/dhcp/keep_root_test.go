@@ -143,3 +143,28 @@ func mtu(t *testing.T, ns *testlab.Netns) (size int) {
 	}
 	return size
 }
+
+// What the kernel refuses of a grant does not keep the lease from being prolonged, and
+// from its end. The container's root can bring that about, and so can the LAN.
+func TestRouteThatIsRefusedIsLeftOut(t *testing.T) {
+	lan := testlab.NewLAN(t)
+	k := newKeeper(t)
+	ns := k.attach("")
+	addr := k.held().Address.String()
+	if err := ns.Do(func() error { return ip("route", "flush", "dev", testIfname) }); err != nil { // the connected one, too
+		t.Fatal(err)
+	}
+	lan.StopServer()
+	lan.Server().Configure("--dhcp-option=option:router,192.0.2.3")
+	lan.StartServer()
+	k.to(t1, "renew ok")
+	k.wantOn(ns, addr)
+	k.to(t1, "renew ok")
+	if !strings.Contains(k.log.String(), "a route that the DHCP server names cannot be used") {
+		t.Error("nothing was logged")
+	}
+	lan.StopServer()
+	k.to(lifetime-time.Second, "rebind no-ack")
+	k.to(lifetime, "discover no-offer")
+	k.wantOn(ns, "")
+}

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
+	"sync"
 	"testing"
 	"time"
 
@@ -46,7 +47,7 @@ func keepSlowly(t *testing.T, leases ...Lease) (*harness, *fakeClock, *slowPlace
 	clock := newFakeClock()
 	h := newHarness(t, func(o *Options) { o.clock = clock })
 	for _, l := range leases {
-		l.Interface, l.Family, l.DHCP4 = testIfname, IPv4, &dhcp4.Params{ClientID: []byte(l.ID)}
+		l.Interface, l.Family, l.DHCP4, l.BootID = testIfname, IPv4, &dhcp4.Params{ClientID: []byte(l.ID)}, "this boot"
 		l.Acquired = clock.now()
 		if err := h.remember(l); err != nil {
 			t.Fatal(err)
@@ -96,7 +97,7 @@ func TestEndOfALeaseDoesNotWaitForSilentServers(t *testing.T) {
 	const ending = "1000.ending"
 	leases := []Lease{leaseOf(ending, time.Hour, time.Hour, time.Hour)}
 	for n := range maxSteps + 1 {
-		leases = append(leases, leaseOf(fmt.Sprintf("1000.%d", n), time.Minute, 2*time.Hour, 3*time.Hour))
+		leases = append(leases, leaseOf(fmt.Sprintf("%d.c", 2000+n), time.Minute, 2*time.Hour, 3*time.Hour))
 	}
 	h, clock, places := keepSlowly(t, leases...)
 	clock.advance(time.Minute)
@@ -110,5 +111,54 @@ func TestEndOfALeaseDoesNotWaitForSilentServers(t *testing.T) {
 	}
 	if got := h.Status(ending, testIfname)[0].State; got != Selecting {
 		t.Errorf("the lease that is over is in state %s", got)
+	}
+}
+
+// A user whose leases take all the time that they may have keeps no other's waiting.
+func TestSlowUserKeepsNobodyElseWaiting(t *testing.T) {
+	const other = "1001.web"
+	var leases []Lease
+	for n := range 4 * maxSteps {
+		leases = append(leases, leaseOf(fmt.Sprintf("1000.%d", n), time.Minute, 2*time.Hour, 3*time.Hour))
+	}
+	_, clock, places := keepSlowly(t, append(leases, leaseOf(other, 2*time.Minute, 2*time.Hour, 3*time.Hour))...)
+	clock.advance(time.Minute)
+	for range maxUserSteps {
+		places.wait(t)
+	}
+	clock.advance(time.Minute)
+	if id := places.wait(t); id != other {
+		t.Errorf("%s is dealt with: more than %d exchanges of one user at a time", id, maxUserSteps)
+	}
+}
+
+// That a lease has gone to another attachment is not forgotten for a renewal's sake.
+func TestSupersededLeaseStaysSuperseded(t *testing.T) {
+	h := newHarness(t)
+	var running sync.WaitGroup
+	for n := range 100 {
+		old := leaseOf(fmt.Sprintf("1000.old%d", n), time.Hour, time.Hour, time.Hour)
+		old.Interface, old.Family, old.BootID = testIfname, IPv4, "this boot"
+		old.DHCP4 = &dhcp4.Params{ClientID: []byte(old.ID)}
+		if err := h.remember(old); err != nil {
+			t.Fatal(err)
+		}
+		successor := old
+		successor.ID = fmt.Sprintf("1000.new%d", n)
+		running.Go(func() {
+			if err := h.remember(old.with(old.Grant, h.clock.now())); err != nil {
+				t.Error(err)
+			}
+		})
+		running.Go(func() { h.supersede(&successor) })
+	}
+	running.Wait()
+	h.restart() // what counts is what is recorded
+	for n := range 100 {
+		for _, l := range h.Leases(fmt.Sprintf("1000.old%d", n), testIfname) {
+			if !l.Superseded || l.stateAt(h.clock.now()) != Selecting || len(l.Undone) == 0 {
+				t.Errorf("%s: superseded %v, undone %v", l.ID, l.Superseded, l.Undone)
+			}
+		}
 	}
 }

@@ -1,6 +1,8 @@
 package dhcp
 
 import (
+	"slices"
+	"strings"
 	"time"
 
 	"github.com/net-porter/net-porter/internal/dhcp/dhcp4"
@@ -52,9 +54,9 @@ type Lease struct {
 	// Refused: the address was refused or is another machine's, so that it is not asked
 	// for again.
 	Refused bool `json:"refused,omitempty"`
-	// Undone is a grant that the interface may still have something of: it is over, or
-	// has been replaced by Grant, and the interface has not been seen to yet.
-	Undone *grant.Grant `json:"undone,omitempty"`
+	// Undone are grants that the interface may still have something of: they are over, or
+	// have been replaced by Grant, and the interface has not been seen to yet.
+	Undone []grant.Grant `json:"undone,omitempty"`
 	// Probes is how many looks for another user of the address are to follow.
 	Probes int `json:"probes,omitempty"`
 	// Superseded: another attachment has been granted a lease under the same client
@@ -123,6 +125,32 @@ func (l *Lease) stateAt(now time.Duration) State {
 // overAt says whether the address must not be used any more.
 func (l *Lease) overAt(now time.Duration) bool {
 	return l.Expired || !l.Infinite() && now-l.Acquired >= l.Lifetime
+}
+
+// maxUndone bounds what is kept of grants that cannot be undone; of more the oldest are
+// given up.
+const maxUndone = 8
+
+// leave notes that the interface has to be rid of the lease's grant.
+func (l Lease) leave() Lease {
+	undone := append(slices.Clone(l.Undone), l.Grant)
+	l.Undone = undone[max(0, len(undone)-maxUndone):]
+	return l
+}
+
+// supersede is the lease when another attachment has been granted it.
+func (l Lease) supersede() Lease {
+	if !l.Expired {
+		l = l.leave()
+	}
+	l.Superseded, l.Expired, l.Probes = true, true, 0
+	return l
+}
+
+// user is the uid of the lease's attachment, as text.
+func (l *Lease) user() string {
+	uid, _, _ := strings.Cut(l.ID, ".")
+	return uid
 }
 
 // minT1 keeps a server from being asked without a pause, whatever times it names.

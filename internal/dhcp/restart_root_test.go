@@ -5,6 +5,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/net-porter/net-porter/internal/dhcp/grant"
 	"github.com/net-porter/net-porter/internal/testlab"
 )
 
@@ -71,7 +72,7 @@ func TestUnfinishedChangeIsFinishedByTheNextDaemon(t *testing.T) {
 	old := l.Grant
 	k.stop()
 	l.Address = netip.MustParsePrefix("192.0.2.77/24")
-	l.Undone = &old
+	l.Undone = []grant.Grant{old}
 	if err := k.remember(l); err != nil {
 		t.Fatal(err)
 	}
@@ -88,7 +89,7 @@ func TestLeaseOutOfReachIsTriedAgain(t *testing.T) {
 	k := newKeeper(t)
 	ns := k.attach("")
 	k.place(testID, nil)
-	k.to(t1)
+	k.to(t1, "renew unreachable")
 	k.wantState(Renewing)
 	k.place(testID, ns)
 	k.to(t2, "rebind ok")

@@ -103,8 +103,15 @@ func (s *Service) Close() error {
 	for c := range s.conns {
 		c.Close()
 	}
+	for _, e := range s.entries {
+		if e.cancel != nil {
+			e.cancel(fmt.Errorf("%w: the daemon is stopping", ErrCanceled))
+		}
+	}
 	s.mu.Unlock()
+	s.steps.Wait()
 	s.serving.Wait()
+	s.closing.Wait()
 	return err
 }
 
@@ -199,7 +206,7 @@ func (e *endpoint) Release(args *skel.CmdArgs, _ *struct{}) (err error) {
 func (s *Service) recovered(method string, args *skel.CmdArgs, err *error) {
 	if p := recover(); p != nil {
 		s.log.Error("panic in a call of the dhcp plugin", "method", method, "panic", p, "stack", string(debug.Stack()))
-		*err = errors.New("internal error in the DHCP lease service: see the log of net-porter")
+		*err = errInternal
 	}
 	if *err != nil {
 		s.log.Warn("dhcp call failed", "method", method, "id", clip(args.ContainerID), "interface", clip(args.IfName), "error", *err)

@@ -21,9 +21,9 @@ const DefaultTimeout = 15 * time.Second
 // are called from many goroutines and must not block.
 type Observer interface {
 	// ObserveExchange is called when an exchange has ended. Kind is "acquire", "renew",
-	// "rebind", "reboot", "discover", "probe", "release" or "decline"; outcome is "ok",
-	// "no-offer", "no-ack", "nak", "other-address", "conflict", "link-down", "canceled"
-	// or "error".
+	// "rebind", "reboot", "discover", "probe", "settle", "release" or "decline"; outcome is "ok",
+	// "no-offer", "no-ack", "nak", "other-address", "conflict", "link-down", "unreachable"
+	// (no exchange came about), "canceled" or "error".
 	ObserveExchange(ipVersion int, kind, outcome string, d time.Duration)
 	// CountBadFrame is called for a frame that claimed to be a DHCP reply to this
 	// host and could not be used.
@@ -39,7 +39,8 @@ type Options struct {
 	SocketPath string
 	// LeaseDir holds one file per lease; it is made with mode 0700 if missing.
 	LeaseDir string
-	// BootID tells this boot from others (random(4)): a lease of another one is over.
+	// BootID tells this boot from others (random(4)). A lease of another one has ended with
+	// its namespace; the server has it until its time is over.
 	BootID string
 	// Logger gets failures as warnings and successes as debug lines; nil discards.
 	Logger *slog.Logger
@@ -81,11 +82,14 @@ type Service struct {
 	expected map[place]*Expectation
 	entries  map[key]*entry
 	running  int // steps
-	listener net.Listener
-	conns    map[net.Conn]struct{}
-	closed   bool
-	serving  sync.WaitGroup
-	steps    sync.WaitGroup
+	// runningOf counts them by user.
+	runningOf map[string]int
+	listener  net.Listener
+	conns     map[net.Conn]struct{}
+	closed    bool
+	serving   sync.WaitGroup
+	steps     sync.WaitGroup
+	closing   sync.WaitGroup // sessions
 }
 
 // NewService loads the leases that an earlier run left in LeaseDir. A lease file
@@ -106,7 +110,7 @@ func NewService(opts Options) (*Service, error) {
 	s := &Service{
 		opts: opts, log: opts.Logger, store: store{dir: opts.LeaseDir}, clock: opts.clock, bootID: opts.BootID,
 		expected: map[place]*Expectation{}, entries: map[key]*entry{}, conns: map[net.Conn]struct{}{},
-		wake: make(chan struct{}, 1),
+		wake: make(chan struct{}, 1), runningOf: map[string]int{},
 	}
 	leases, err := s.store.load(s.log)
 	if err != nil {
@@ -114,10 +118,7 @@ func NewService(opts Options) (*Service, error) {
 	}
 	now := s.clock.now()
 	for _, l := range leases {
-		e := &entry{lease: l, due: l.dueAt(now), confirm: l.overAt(now)}
-		if l.BootID != s.bootID {
-			e.due = never // its namespace is gone, and its attachment will be
-		}
+		e := &entry{lease: l, due: s.dueAt(&l, now), confirm: l.overAt(now)}
 		s.entries[l.key()] = e
 	}
 	s.ctx, s.cancel = context.WithCancelCause(context.Background())
@@ -169,6 +170,9 @@ func (s *Service) Summary() (byState map[string]int, toExpiry time.Duration, ok 
 	now := s.clock.now()
 	for _, e := range s.entries {
 		l := &e.lease
+		if l.BootID != s.bootID {
+			continue // it is over, whatever this boot's clock says of it
+		}
 		byState[string(l.stateAt(now))]++
 		if l.Infinite() || l.Superseded {
 			continue
@@ -218,42 +222,53 @@ func (s *Service) forget(k key) error {
 	return nil
 }
 
-// remember records a lease, and shows it from now on.
+// remember records a lease, and shows it from now on. That it is superseded is never
+// forgotten, whoever learns of it meanwhile.
 func (s *Service) remember(l Lease) error {
-	l.Superseded = l.Superseded || s.isSuperseded(l.key())
-	if err := s.store.write(l); err != nil {
-		return fmt.Errorf("cannot record the lease of %s %s: %w", l.ID, l.Interface, err)
+	for {
+		if err := s.store.write(l); err != nil {
+			return fmt.Errorf("cannot record the lease of %s %s: %w", l.ID, l.Interface, err)
+		}
+		if s.show(&l) {
+			return nil
+		}
 	}
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if e := s.entries[l.key()]; e != nil {
-		e.lease = l
-		return nil
-	}
-	s.entries[l.key()] = &entry{lease: l, due: l.dueAt(s.clock.now())}
-	return nil
 }
 
-func (s *Service) isSuperseded(k key) bool {
+// show takes a lease that was recorded for what is true; it returns false when the
+// record is behind.
+func (s *Service) show(l *Lease) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	e := s.entries[k]
-	return e != nil && e.lease.Superseded
+	e := s.entries[l.key()]
+	switch {
+	case e == nil:
+		s.entries[l.key()] = &entry{lease: *l, due: s.dueAt(l, s.clock.now())}
+	case e.lease.Superseded && !l.Superseded:
+		*l = l.supersede()
+		return false
+	default:
+		e.lease = *l
+	}
+	return true
 }
 
 // supersede marks what other attachments hold under the identifier of a lease that has
-// just been granted: to the server it is one lease, and not theirs to release.
+// just been granted: to the server it is one lease, and not theirs to release. Nor to
+// use: it is taken from their interfaces.
 func (s *Service) supersede(l *Lease) {
 	var marked []Lease
 	s.mu.Lock()
 	for k, e := range s.entries {
 		other := &e.lease
 		if k != l.key() && !other.Superseded && other.binding() == l.binding() {
-			other.Superseded, e.due = true, never
+			*other = other.supersede()
+			e.due = s.dueAt(other, s.clock.now())
 			marked = append(marked, *other)
 		}
 	}
 	s.mu.Unlock()
+	s.awake()
 	for _, other := range marked {
 		s.logOf(&other).Warn("a lease has gone to another attachment with the same client identifier", "to", l.ID, "address", l.Address)
 		if err := s.store.write(other); err != nil {
@@ -271,7 +286,7 @@ func (s *Service) observe(family Family, kind string, start time.Time, err error
 func (s *Service) noPanic(err *error) {
 	if p := recover(); p != nil {
 		s.log.Error("panic in a DHCP exchange", "panic", p, "stack", string(debug.Stack()))
-		*err = errors.New("internal error in the DHCP lease service: see the log of net-porter")
+		*err = errInternal
 	}
 }
 

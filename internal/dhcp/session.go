@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"sync"
 
 	"github.com/net-porter/net-porter/internal/dhcp/dhcp4"
 	"github.com/net-porter/net-porter/internal/dhcp/dhcp6"
@@ -24,16 +25,23 @@ type client interface {
 }
 
 // session is an interface inside its namespace and a client on it. It keeps the
-// namespace alive until close.
+// namespace alive until close, and some milliseconds more.
 type session struct {
 	client
-	link *link
+	link    *link
+	closing *sync.WaitGroup
 }
 
 // openSession opens the interface that find finds inside the namespace, after prepare
 // has had a look at it, and a client of the lease's family on it.
 func (s *Service) openSession(ns Namespace, l *Lease, find func() (*link, error), prepare func(*link) error) (*session, error) {
-	x := &session{}
+	x := &session{closing: &s.closing}
+	opened := false
+	defer func() {
+		if !opened { // nothing that pins the namespace outlives a failure, nor a panic
+			x.close()
+		}
+	}()
 	err := ns.Do(func() (err error) {
 		if x.link, err = find(); err != nil {
 			return err
@@ -45,9 +53,9 @@ func (s *Service) openSession(ns Namespace, l *Lease, find func() (*link, error)
 		return err
 	})
 	if err != nil {
-		x.close()
 		return nil, err
 	}
+	opened = true
 	return x, nil
 }
 
@@ -55,31 +63,44 @@ func (s *Service) openSession(ns Namespace, l *Lease, find func() (*link, error)
 func (s *Service) openClient(dev *link, l *Lease) (client, error) {
 	log := s.logOf(l)
 	if l.Family == IPv6 {
-		return dhcp6.Open(dhcp6.Config{
+		c, err := dhcp6.Open(dhcp6.Config{
 			Name: dev.name, Index: dev.index, Params: *l.DHCP6, Log: log, BadFrame: s.opts.Observer.CountBadFrame,
 		})
+		if err != nil {
+			return nil, err // a nil *dhcp6.Client would be a client
+		}
+		return c, nil
 	}
 	mac := dev.mac
 	if l.MAC != "" {
-		// The container's root may have changed the interface's; to the server, and on
-		// the wire, the client is who it was.
+		// The container's root may have changed the interface's; in what the server reads
+		// (chaddr), the client is who it was.
 		var err error
 		if mac, err = parseMAC(l.MAC); err != nil {
 			return nil, err
 		}
 	}
-	return dhcp4.Open(dhcp4.Config{
+	c, err := dhcp4.Open(dhcp4.Config{
 		Index: dev.index, MAC: mac, Params: *l.DHCP4, Probe: l.Probe, Log: log, BadFrame: s.opts.Observer.CountBadFrame,
 	})
+	if err != nil {
+		return nil, err
+	}
+	return c, nil
 }
 
+// close lets go of the namespace. Nobody waits for it: the kernel closes a packet socket
+// when no processor can be using it any more (RCU), which takes 10 to 30 ms, as long as all
+// the rest of an attach.
 func (x *session) close() {
-	if x.client != nil {
-		x.client.Close()
-	}
-	if x.link != nil {
-		x.link.close()
-	}
+	x.closing.Go(func() {
+		if x.client != nil {
+			x.client.Close()
+		}
+		if x.link != nil {
+			x.link.close()
+		}
+	})
 }
 
 // announce tells the LAN of an address that was not there before; IPv6 does so by
@@ -94,10 +115,11 @@ func (x *session) announce(g grant.Grant, log *slog.Logger) {
 	}
 }
 
-// sendRelease gives a lease back from inside its namespace.
-func (s *Service) sendRelease(ctx context.Context, l *Lease, ns Namespace) error {
+// sendRelease gives a lease back from inside its namespace. The interface is known by
+// its index, if that is known: what has its name by now may be on another LAN.
+func (s *Service) sendRelease(ctx context.Context, l *Lease, ns Namespace, index int) error {
 	x, err := s.openSession(ns, l,
-		func() (*link, error) { return openLink(l.Interface, 0) },
+		func() (*link, error) { return openLink(l.Interface, index) },
 		func(*link) error { return nil })
 	if err != nil {
 		return err
@@ -106,23 +128,22 @@ func (s *Service) sendRelease(ctx context.Context, l *Lease, ns Namespace) error
 	return x.Release(ctx, l.Grant)
 }
 
-// sendReleaseFromHost gives a lease back whose namespace is gone: from the parent link,
-// in the interface's name.
+// sendReleaseFromHost gives a lease back from the parent link, in the interface's name:
+// the namespace may be gone, or its user have made the interface useless.
 func (s *Service) sendReleaseFromHost(ctx context.Context, l *Lease) error {
 	if l.Family != IPv4 || l.Parent == "" {
-		return errors.New("the namespace is gone")
+		return errors.New("there is no other way to the server than the interface")
 	}
-	dev, err := openLink(l.Parent, 0)
-	if err != nil {
-		return fmt.Errorf("the namespace is gone, and its parent link: %w", err)
+	x := &session{closing: &s.closing}
+	defer x.close()
+	var err error
+	if x.link, err = openLink(l.Parent, 0); err != nil {
+		return fmt.Errorf("the parent link: %w", err)
 	}
-	defer dev.close()
-	c, err := s.openClient(dev, l)
-	if err != nil {
+	if x.client, err = s.openClient(x.link, l); err != nil {
 		return err
 	}
-	defer c.Close()
-	return c.Release(ctx, l.Grant)
+	return x.Release(ctx, l.Grant)
 }
 
 func (s *Service) logOf(l *Lease) *slog.Logger {

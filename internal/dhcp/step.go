@@ -33,6 +33,7 @@ func (s *Service) step(ctx context.Context, places Places, l Lease, unconfirmed 
 		s.logOf(&l).Warn("a DHCP lease has expired: no server has prolonged it", "address", l.Address, "server", l.Server)
 		return s.over(l)
 	}
+	start := time.Now()
 	place, err := places.Reopen(ctx, l.ID, l.Interface)
 	if errors.Is(err, ErrNoAttachment) {
 		s.logOf(&l).Warn("a DHCP lease is dropped: its attachment is gone", "address", l.Address)
@@ -40,21 +41,33 @@ func (s *Service) step(ctx context.Context, places Places, l Lease, unconfirmed 
 		return l, s.forget(l.key())
 	}
 	if err != nil {
-		return l, fmt.Errorf("cannot %s: %w", t, err)
+		err = fmt.Errorf("cannot %s: %w: %w", t, errUnreachable, err)
+		if !errors.Is(err, ErrNotYet) {
+			s.observe(l.Family, string(t), start, err)
+		}
+		return l, err
 	}
 	defer place.Close()
 	x, err := s.openSession(place, &l, func() (*link, error) { return openLink(l.Interface, place.Index()) }, func(*link) error { return nil })
 	if err != nil {
+		s.observe(l.Family, string(t), start, err)
 		return l, fmt.Errorf("cannot %s: %w", t, err)
 	}
 	defer x.close()
-	switch t {
-	case settle:
-		return s.settle(x, l)
-	case probe:
+	if len(l.Undone) > 0 {
+		done, err := s.settle(x, l)
+		if t == settle {
+			return done, err
+		}
+		if err != nil {
+			s.logOf(&l).Warn("an interface cannot be made to follow its lease yet", "error", err)
+		}
+		l = done
+	}
+	if t == probe {
 		return s.probe(ctx, place, x, l)
 	}
-	start := time.Now()
+	start = time.Now()
 	g, err := s.ask(ctx, x, &l, t)
 	s.observe(l.Family, string(t), start, err)
 	return s.conclude(ctx, x, l, t, g, err)
@@ -113,9 +126,12 @@ func (s *Service) adopt(x *session, l Lease, g grant.Grant) (Lease, error) {
 	moved := before.Address.Addr() != g.Address.Addr()
 	touched := l.Expired || before.Address != g.Address || before.MTU != g.MTU || !slices.Equal(before.Routes, g.Routes)
 	back := l.Expired
-	l = l.with(g, s.clock.now())
 	if touched {
-		l.Undone = &before
+		l = l.leave()
+	}
+	l = l.with(g, s.clock.now())
+	if l.Probe && (moved || back) {
+		l.Probes = laterProbes
 	}
 	if err := s.remember(l); err != nil {
 		return l, err
@@ -149,8 +165,8 @@ func (s *Service) settle(x *session, l Lease) (Lease, error) {
 
 // over notes that the address is not the lease's any more.
 func (s *Service) over(l Lease) (Lease, error) {
-	before := l.Grant
-	l.Expired, l.Undone, l.Probes = true, &before, 0
+	l = l.leave()
+	l.Expired, l.Probes = true, 0
 	return l, s.remember(l)
 }
 
@@ -165,11 +181,12 @@ func (s *Service) begone(x *session, l Lease) (Lease, error) {
 
 // probe asks once more whether somebody else has the address.
 func (s *Service) probe(ctx context.Context, place Place, x *session, l Lease) (Lease, error) {
+	start := time.Now()
 	err := x.conflict(ctx, place, l.Address.Addr())
-	s.observe(l.Family, string(probe), time.Now(), err)
+	s.observe(l.Family, string(probe), start, err)
 	if errors.Is(err, grant.ErrConflict) {
 		s.logOf(&l).Warn("an address is given back: another machine uses it", "address", l.Address, "error", err)
-		start := time.Now()
+		start = time.Now()
 		err = x.Decline(ctx, l.Grant)
 		s.observe(l.Family, "decline", start, err)
 		l.Refused = true

@@ -3,10 +3,12 @@ package server
 import (
 	"context"
 	"net/http"
+	"slices"
 
 	"github.com/net-porter/net-porter/internal/api"
 	"github.com/net-porter/net-porter/internal/attachment"
 	"github.com/net-porter/net-porter/internal/cni"
+	"github.com/net-porter/net-porter/internal/dhcp"
 	"github.com/net-porter/net-porter/internal/netns"
 	"github.com/net-porter/net-porter/internal/peer"
 	"github.com/net-porter/net-porter/internal/policy"
@@ -97,7 +99,8 @@ func (s *Server) checkStatic(d *decision, rules policy.Resource, network *cni.Ne
 		return nil, nil
 	}
 	had, replay := s.attachments.Replays(key, d.resource, in.ips, in.mac)
-	q := policy.Request{StaticIPs: in.ips, StaticMAC: in.mac, ServerDecides: network.UsesDHCP()}
+	byDHCP := slices.ContainsFunc(network.DHCPConfigs(), dhcp.GrantsIPv4)
+	q := policy.Request{StaticIPs: in.ips, StaticMAC: in.mac, ServerDecides: byDHCP}
 	verdict := policy.Attach(subject(d.id), rules, q)
 	if verdict.Allowed {
 		return nil, nil // had or not: a container that starts again has another namespace
@@ -107,7 +110,7 @@ func (s *Server) checkStatic(d *decision, rules policy.Resource, network *cni.Ne
 		return &had, nil
 	}
 	d.denied(string(verdict.Reason))
-	if network.UsesDHCP() {
+	if byDHCP {
 		return nil, newProblem(api.AddressNotPermitted, "resource "+d.resource+" gets addresses by DHCP: ask for one IPv4 address with --ip at most, and run the container without --ip6 and --mac-address")
 	}
 	return nil, staticProblem(d.resource)

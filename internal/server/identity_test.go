@@ -134,6 +134,7 @@ func TestIdentitySettings(t *testing.T) {
 	d := start(t, setup{
 		conflists: map[string]string{
 			"byid": plainDHCP, "random": plainDHCP,
+			"named":   strings.Replace(plainDHCP, `"dhcp"}`, `"dhcp","provide":[{"option":"dhcp-client-identifier","fromArg":"K8S_POD_NAME"}]}`, 1),
 			"written": strings.Replace(plainDHCP, `"dhcp"}`, `"dhcp","provide":[{"option":"dhcp-client-identifier","value":"the-one"}]}`, 1),
 		},
 		settings: map[string]Settings{"byid": {ByContainerID: true}, "random": {RandomMAC: true}},
@@ -153,6 +154,10 @@ func TestIdentitySettings(t *testing.T) {
 	if a, b := twice("random"); a.Interfaces[0].Mac == b.Interfaces[0].Mac || a.Lease.ClientID != b.Lease.ClientID {
 		t.Errorf("random MAC: %s, then %s", known(a), known(b))
 	}
+	// Users choose names: nobody is another user's client by choosing theirs.
+	if a, _ := twice("named"); a.Lease.ClientID != fmt.Sprintf("%x", "web.1000") {
+		t.Errorf("the client id of the container's name is %s", a.Lease.ClientID)
+	}
 	if a, _ := twice("written"); a.Lease.ClientID != fmt.Sprintf("%x", "the-one") {
 		t.Errorf("the client id of the conflist is not used: %s", a.Lease.ClientID)
 	}
@@ -161,7 +166,9 @@ func TestIdentitySettings(t *testing.T) {
 // `podman run --ip` on a resource with DHCP: the server decides.
 func TestAddressOfTheUsersChoiceIsTheDHCPServersToGrant(t *testing.T) {
 	testlab.NewLAN(t)
-	d := start(t, setup{conflists: map[string]string{"lan": plainDHCP, "fixed": staticConflist}})
+	d := start(t, setup{conflists: map[string]string{
+		"lan": plainDHCP, "fixed": staticConflist, "six": strings.Replace(plainDHCP, `"dhcp"}`, `"dhcp","ipv4":false,"ipv6":true}`, 1),
+	}})
 	s, dir := sandboxWithDir(t, alice)
 	with := func(resource string, n int, ips ...string) *guest {
 		g := d.guest(s, dir, resource, fmt.Sprintf("c%d", n), n)
@@ -183,6 +190,7 @@ func TestAddressOfTheUsersChoiceIsTheDHCPServersToGrant(t *testing.T) {
 	refused(with("lan", 4, "192.0.2.134", "192.0.2.135"), api.AddressNotPermitted, "one IPv4 address")
 	refused(with("lan", 5, "2001:db8::1"), api.AddressNotPermitted, "--ip6")
 	refused(with("fixed", 6, "192.0.2.136"), api.AddressNotPermitted, "without --ip")
+	refused(with("six", 8, "192.0.2.138"), api.AddressNotPermitted, "without --ip")
 	mac := with("lan", 7, "192.0.2.137")
 	mac.q.StaticMac = "02:00:00:00:00:07"
 	refused(mac, api.AddressNotPermitted, "--mac-address")

@@ -28,6 +28,7 @@ const (
 type offer struct {
 	address netip.Addr
 	server  netip.Addr
+	from    net.HardwareAddr // where it came from
 	xid     dhcpv4.TransactionID
 	secs    uint16
 }
@@ -41,10 +42,10 @@ func (c *Client) Acquire(ctx context.Context, wish grant.Wish) (grant.Grant, err
 		if err != nil {
 			return grant.Grant{}, err
 		}
-		watch := c.beginProbe(o.address)
+		until := c.beginProbe(o.address)
 		got, err := c.request(ctx, o)
 		if err == nil {
-			err = c.endProbe(ctx, watch, got)
+			err = c.endProbe(ctx, until, got)
 		}
 		switch {
 		case err == nil:
@@ -57,8 +58,21 @@ func (c *Client) Acquire(ctx context.Context, wish grant.Wish) (grant.Grant, err
 			}
 		case errors.Is(err, grant.ErrNoAck) && ctx.Err() == nil:
 		default:
+			c.giveUp(o, err)
 			return grant.Grant{}, err
 		}
+	}
+}
+
+// giveUp releases what a server may have granted to a REQUEST of which nobody waits for
+// the end any more. What it has refused or was declined is not ours to release.
+func (c *Client) giveUp(o offer, err error) {
+	if errors.Is(err, grant.ErrNak) || errors.Is(err, grant.ErrConflict) {
+		return
+	}
+	offered := grant.Grant{Server: o.server, ServerMAC: o.from.String(), Address: netip.PrefixFrom(o.address, 32)}
+	if err := c.Release(context.Background(), offered); err != nil {
+		c.config.Log.Warn("a server that may have granted an address could not be told that it is not used", "address", o.address, "error", err)
 	}
 }
 
@@ -72,7 +86,7 @@ func (c *Client) discover(ctx context.Context, wish grant.Wish) (offer, error) {
 	}
 	t := broadcast(msg)
 	o, other := offer{xid: msg.TransactionID}, netip.Addr{}
-	err = c.converse(ctx, t, func(reply *dhcpv4.DHCPv4, _ net.HardwareAddr) (bool, error) {
+	err = c.converse(ctx, t, func(reply *dhcpv4.DHCPv4, from net.HardwareAddr) (bool, error) {
 		if reply.MessageType() != dhcpv4.MessageTypeOffer {
 			return false, nil
 		}
@@ -86,7 +100,7 @@ func (c *Client) discover(ctx context.Context, wish grant.Wish) (offer, error) {
 			t.endWithin(otherWait)
 			return false, nil
 		}
-		o.address, o.server, o.secs = g.Address.Addr(), g.Server, msg.NumSeconds
+		o.address, o.server, o.from, o.secs = g.Address.Addr(), g.Server, from, msg.NumSeconds
 		return true, nil
 	})
 	switch {

@@ -30,6 +30,7 @@ type script struct {
 	claims  [][]byte // ARP packets that are there when a probe's answers are waited for
 	arpSent [][]byte
 	to      []destination
+	onARP   func() // when answers to a probe are waited for
 }
 
 // destination is where a message went: a frame's MAC and a packet's address.
@@ -68,6 +69,9 @@ func (s *script) sendARP(packet []byte) error {
 }
 
 func (s *script) receiveARP(context.Context, time.Time) ([]byte, error) {
+	if s.onARP != nil {
+		s.onARP()
+	}
 	if len(s.claims) == 0 {
 		return nil, os.ErrDeadlineExceeded
 	}
@@ -255,5 +259,31 @@ func TestPacketSurvivesItsOwnParser(t *testing.T) {
 		c := slices.Clone(b)
 		c[i%len(c)] ^= 0xff
 		udpPayload(c)
+	}
+}
+
+// Whoever hangs up after the REQUEST leaves nothing at the server, whether it has
+// answered or not.
+func TestWhatWasRequestedIsReleasedWhenNobodyWaits(t *testing.T) {
+	for name, answers := range map[string]bool{"before the ACK": false, "after it": true} {
+		ctx, cancel := context.WithCancelCause(t.Context())
+		_, c, s := scripted(t, func(_ int, sent *dhcpv4.DHCPv4) [][]byte {
+			if sent.MessageType() == dhcpv4.MessageTypeRequest && !answers {
+				cancel(context.Canceled)
+				return nil
+			}
+			return [][]byte{answer(t, sent)}
+		})
+		if answers {
+			c.config.Probe, s.onARP = true, func() { cancel(context.Canceled) }
+		}
+		if _, err := c.Acquire(ctx, grant.Wish{}); !errors.Is(err, context.Canceled) {
+			t.Errorf("%s: %v", name, err)
+		}
+		last := s.sent[len(s.sent)-1]
+		if last.MessageType() != dhcpv4.MessageTypeRelease || !last.ClientIPAddr.Equal(net.IPv4(192, 0, 2, 10)) ||
+			s.to[len(s.to)-1] != (destination{"02:00:00:00:00:09", "192.0.2.1"}) {
+			t.Errorf("%s: the last message is %s", name, last.Summary())
+		}
 	}
 }

@@ -15,9 +15,13 @@ import (
 	"github.com/net-porter/net-porter/internal/dhcp/grant"
 )
 
-// probeWait is how long answers to a probe are waited for, from the ACK on. A machine
-// that is awake answers within a millisecond; the later probes find those that are not.
-const probeWait = 5 * time.Millisecond
+// Answers to the first probe are waited for until probeWait after it was sent, and
+// probeLeast after the ACK. A machine that is awake answers within a millisecond; the later
+// probes find those that are not.
+const (
+	probeWait  = 5 * time.Millisecond
+	probeLeast = time.Millisecond
+)
 
 // arpWire is the interface's ARP port.
 type arpWire interface {
@@ -87,26 +91,30 @@ func (c *Client) sendProbe(addr netip.Addr) error {
 	return nil
 }
 
-// beginProbe sends the first probe, and reports whether its answers can be waited for.
-// That it could not be sent is no reason to go without an address.
-func (c *Client) beginProbe(addr netip.Addr) (watching bool) {
+// beginProbe sends the first probe, and returns when its answers have had their time;
+// zero if there is none to wait for. That it could not be sent is no reason to go without
+// an address.
+func (c *Client) beginProbe(addr netip.Addr) (until time.Time) {
 	if !c.config.Probe {
-		return false
+		return time.Time{}
 	}
 	if err := c.sendProbe(addr); err != nil {
 		c.config.Log.Warn("it was not checked whether another machine uses the address", "address", addr, "error", err)
-		return false
+		return time.Time{}
 	}
-	return true
+	return time.Now().Add(probeWait)
 }
 
 // endProbe declines what was granted if another machine has said meanwhile that it has
 // the address.
-func (c *Client) endProbe(ctx context.Context, watching bool, got grant.Grant) error {
-	if !watching {
+func (c *Client) endProbe(ctx context.Context, until time.Time, got grant.Grant) error {
+	if until.IsZero() {
 		return nil
 	}
-	err := c.awaitClaim(ctx, got.Address.Addr(), time.Now().Add(probeWait))
+	if least := time.Now().Add(probeLeast); until.Before(least) {
+		until = least
+	}
+	err := c.awaitClaim(ctx, got.Address.Addr(), until)
 	if errors.Is(err, grant.ErrConflict) {
 		err = errors.Join(err, c.Decline(ctx, got))
 	}

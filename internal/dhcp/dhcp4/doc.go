@@ -26,7 +26,7 @@
 // RFC 5227 has a host wait for 4 to 7 s before it uses an address, while somebody waits
 // for a container to start. Machines answer ARP within a millisecond or do not, so the
 // first probe is sent with the REQUEST, when the address is known and a wait is due
-// anyway, and its answers are taken until shortly after the ACK. The others follow when
+// anyway, and its answers are taken for 5 ms and until shortly after the ACK. The others follow when
 // the address is in use (Client.Probe), as late as the RFC has them.
 //
 // # Hostile frames

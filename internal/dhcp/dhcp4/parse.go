@@ -28,9 +28,10 @@ const (
 	// minMask keeps a server from declaring most of the Internet to be on the link,
 	// which would be a default route in disguise. A class A network has 8 bits.
 	minMask = 8
-	// minMTU is what every host of the Internet takes (RFC 791, section 3.1). Less, which RFC
-	// 2132, section 5.1, would allow down to 68, is an attack on whoever follows it.
-	minMTU = 576
+	// minMTU is what IPv6 needs (RFC 8200, section 5): with less the kernel would switch it
+	// off on the link. RFC 2132, section 5.1, would allow 68, which is an attack on whoever
+	// follows it.
+	minMTU = 1280
 )
 
 // parseMessage reads a BOOTREPLY. A panic of the decoder, whose input any host of
@@ -105,8 +106,7 @@ func parseAddress(yiaddr net.IP, mask []byte) (netip.Prefix, error) {
 		return netip.Prefix{}, fmt.Errorf("the subnet mask %x is not usable", mask)
 	}
 	prefix := netip.PrefixFrom(addr, bits)
-	// In a /31 both addresses are hosts (RFC 3021), and a /32 has one.
-	if bits < 31 && (addr == prefix.Masked().Addr() || addr == lastAddr(prefix)) {
+	if isEdge(prefix, addr) {
 		return netip.Prefix{}, fmt.Errorf("the address %s is its network's own or its broadcast address", prefix)
 	}
 	return prefix, nil

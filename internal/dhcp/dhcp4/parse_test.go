@@ -147,6 +147,9 @@ func TestRoutesThatTheKernelWouldRefuseAreLeftOut(t *testing.T) {
 	}{
 		"gateway not on the link":   {OptClasslessRoutes, []byte{24, 198, 51, 100, 10, 0, 0, 1}, ""},
 		"gateway behind a route":    {OptClasslessRoutes, []byte{0, 203, 0, 113, 5, 32, 203, 0, 113, 5, 0, 0, 0, 0}, "203.0.113.5/32>0.0.0.0 0.0.0.0/0>203.0.113.5"},
+		"gateway is the broadcast":  {OptClasslessRoutes, []byte{0, 192, 0, 2, 255}, ""},
+		"router is the broadcast":   {OptRouters, []byte{192, 0, 2, 255}, ""},
+		"router is the network":     {OptRouters, []byte{192, 0, 2, 0}, ""},
 		"twice":                     {OptClasslessRoutes, []byte{0, 192, 0, 2, 1, 0, 192, 0, 2, 2}, "0.0.0.0/0>192.0.2.1"},
 		"the prefix itself":         {OptClasslessRoutes, []byte{24, 192, 0, 2, 0, 0, 0, 0}, ""},
 		"host bits":                 {OptClasslessRoutes, []byte{12, 10, 255, 192, 0, 2, 1}, "10.240.0.0/12>192.0.2.1"},

@@ -35,7 +35,7 @@ func parseRoutes(l *grant.Grant, opts func(uint8) []byte, wants func(uint8) bool
 
 // usableRoutes drops what the kernel would refuse, which would fail the whole
 // attachment: a destination twice or that of the prefix itself, a gateway that is
-// not on the link.
+// not on the link, or that is no host of it.
 func usableRoutes(link netip.Prefix, routes []grant.Route) []grant.Route {
 	slices.SortStableFunc(routes, func(a, b grant.Route) int { return rank(a) - rank(b) })
 	onLink := []netip.Prefix{link}
@@ -47,13 +47,20 @@ func usableRoutes(link netip.Prefix, routes []grant.Route) []grant.Route {
 		}
 		if r.Gateway.IsUnspecified() {
 			onLink = append(onLink, r.Destination)
-		} else if !slices.ContainsFunc(onLink, func(p netip.Prefix) bool { return p.Contains(r.Gateway) }) {
+		} else if isEdge(link, r.Gateway) ||
+			!slices.ContainsFunc(onLink, func(p netip.Prefix) bool { return p.Contains(r.Gateway) }) {
 			continue
 		}
 		seen[r.Destination] = true
 		usable = append(usable, r)
 	}
 	return usable
+}
+
+// isEdge tells whether an address is its network's own or its broadcast address. In a
+// /31 both addresses are hosts (RFC 3021), and a /32 has one.
+func isEdge(p netip.Prefix, addr netip.Addr) bool {
+	return p.Bits() < 31 && (addr == p.Masked().Addr() || addr == lastAddr(p))
 }
 
 func rank(r grant.Route) int {

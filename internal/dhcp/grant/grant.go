@@ -35,7 +35,7 @@ type Grant struct {
 	T2       time.Duration `json:"t2,omitempty"`
 	Lifetime time.Duration `json:"lifetime,omitempty"`
 	// Preferred is how long new connections may use a DHCPv6 address (RFC 4862, section
-	// 5.5.4).
+	// 5.5.4). It is recorded only: leases are renewed long before.
 	Preferred time.Duration `json:"preferred,omitempty"`
 }
 
