@@ -68,7 +68,7 @@ func TestServersLeaseRenewAndRelease(t *testing.T) {
 
 func TestServersRefuseAddressesOfOtherNetworks(t *testing.T) {
 	eachKind(t, func(t *testing.T, kind ServerKind, parent LANOption) {
-		lan := NewLAN(t, parent, WithServer(kind))
+		lan := NewLAN(t, parent, WithServer(kind), InMemory())
 		addr := netip.MustParseAddr("198.51.100.9")
 		ns := lan.NewContainerNS("eth0")
 		must(t, ns.Do(func() error {
