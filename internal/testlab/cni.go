@@ -83,8 +83,12 @@ func onlyOurs(t testing.TB, dir string) bool {
 	return true
 }
 
+// copyPlugin copies a program. No process is started meanwhile: one that had the copy open
+// for writing, if only until its exec, would keep others from running it (ETXTBSY).
 func copyPlugin(t testing.TB, from, to string) {
 	t.Helper()
+	syscall.ForkLock.RLock()
+	defer syscall.ForkLock.RUnlock()
 	source, err := os.Open(from)
 	if err != nil {
 		t.Fatal(err)
