@@ -77,17 +77,25 @@ func (a answer) ip() netip.Addr {
 
 func read(t *testing.T, r testlab.Response) answer {
 	t.Helper()
-	var a answer
-	if r.Status != http.StatusOK {
-		t.Fatalf("attach: %d %s", r.Status, r.Body)
-	}
-	if err := json.Unmarshal(r.Body, &a); err != nil {
+	a, err := decode(r)
+	if err != nil {
 		t.Fatal(err)
 	}
-	if len(a.Interfaces) != 1 || len(a.IPs) != 1 {
-		t.Fatalf("the answer has not one interface and one address: %s", r.Body)
-	}
 	return a
+}
+
+// decode reads an attach's answer, which has to be one interface with one address.
+func decode(r testlab.Response) (a answer, err error) {
+	if r.Status != http.StatusOK {
+		return a, fmt.Errorf("attach: %d %s", r.Status, r.Body)
+	}
+	if err := json.Unmarshal(r.Body, &a); err != nil {
+		return a, err
+	}
+	if len(a.Interfaces) != 1 || len(a.IPs) != 1 {
+		return a, fmt.Errorf("the answer has not one interface and one address: %s", r.Body)
+	}
+	return a, nil
 }
 
 // attach attaches a container, which has to work.
@@ -149,6 +157,16 @@ func (l *lab) untilState(c *testlab.Container, want string) {
 
 // acks is how often the LAN's server has confirmed an address so far.
 func (l *lab) acks(addr netip.Addr) int { return told(l.lan.Log(), "DHCPACK", addr) }
+
+// messages are the words that follow a message's name in a server's log, line by line.
+func messages(log, message string) (all [][]string) {
+	for line := range strings.Lines(log) {
+		if _, about, ok := strings.Cut(line, message+" "); ok {
+			all = append(all, strings.Fields(about))
+		}
+	}
+	return all
+}
 
 // told is how many lines of a server's log are about a message and an address.
 func told(log, message string, addr netip.Addr) int {
