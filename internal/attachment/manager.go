@@ -153,7 +153,10 @@ func (m *Manager) List() []*Record {
 	}
 	m.mu.Unlock()
 	slices.SortFunc(all, func(a, b *Record) int {
-		return cmp.Or(a.Created.Compare(b.Created), cmp.Compare(a.Key.String(), b.Key.String()))
+		if age := a.Created.Compare(b.Created); age != 0 {
+			return age
+		}
+		return cmp.Compare(a.Key.String(), b.Key.String()) // hardly ever, as it takes long
 	})
 	return all
 }
