@@ -94,16 +94,7 @@ func (s *Service) acquireAll(ctx context.Context, a *Attachment, req *request) (
 // that could not be recorded comes beside the error.
 func (s *Service) acquire(ctx context.Context, a *Attachment, req *request, family Family) (Lease, error) {
 	l := s.newLease(a, req, family)
-	x, err := s.openSession(a.Namespace, &l,
-		func() (*link, error) { return openLink(a.Interface, 0) },
-		func(dev *link) error {
-			l.complete(a, req, dev)
-			if err := dev.watch(); err != nil {
-				return err
-			}
-			// A packet socket that is bound while the link is down reports just that.
-			return dev.setUp(ctx)
-		})
+	x, err := s.openNew(ctx, a, req, &l)
 	if err != nil {
 		return Lease{}, err
 	}
@@ -136,6 +127,38 @@ func (s *Service) acquire(ctx context.Context, a *Attachment, req *request, fami
 	}
 	s.logOf(&l).Debug("lease acquired", "address", l.Address, "server", l.Server, "lifetime", l.Lifetime)
 	return l, nil
+}
+
+// busyWait is the pause before a link is set up again whose MAC another one still has.
+const busyWait = 20 * time.Millisecond
+
+// openNew opens a session on an interface that has just been made, and sets it up. A link
+// whose namespace has just died may still have the same MAC on the same parent; the kernel
+// tells nobody when it is gone, so this is tried until ctx ends, outside of the namespace,
+// where it takes no thread.
+func (s *Service) openNew(ctx context.Context, a *Attachment, req *request, l *Lease) (*session, error) {
+	for {
+		x, err := s.openSession(a.Namespace, l,
+			func() (*link, error) { return openLink(a.Interface, 0) },
+			func(dev *link) error {
+				l.complete(a, req, dev)
+				if err := dev.watch(); err != nil {
+					return err
+				}
+				// A packet socket that is bound while the link is down reports just that.
+				return dev.setUp()
+			})
+		if !errors.Is(err, errMACBusy) {
+			return x, err
+		}
+		again := time.NewTimer(busyWait)
+		select {
+		case <-again.C:
+		case <-ctx.Done():
+			again.Stop()
+			return nil, err
+		}
+	}
 }
 
 func (s *Service) newLease(a *Attachment, req *request, family Family) Lease {

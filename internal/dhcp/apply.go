@@ -75,8 +75,11 @@ func (l *link) ensureAddress(p netip.Prefix) error {
 
 // setMTU follows option 26, but not above the parent's MTU, where the kernel refuses it.
 func (l *link) setMTU(mtu int, log *slog.Logger) {
+	if mtu == 0 {
+		return
+	}
 	dev, err := l.handle.LinkByIndex(l.index)
-	if mtu == 0 || err != nil || dev.Attrs().MTU == mtu {
+	if err != nil || dev.Attrs().MTU == mtu {
 		return
 	}
 	if err := l.handle.LinkSetMTU(dev, mtu); err != nil {

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"net"
-	"time"
 
 	"github.com/vishvananda/netlink"
 	"github.com/vishvananda/netlink/nl"
@@ -14,8 +13,8 @@ import (
 	"github.com/net-porter/net-porter/internal/dhcp/grant"
 )
 
-// busyWait is the pause before a link is set up again whose MAC another one still has.
-const busyWait = 20 * time.Millisecond
+// errMACBusy says that a link cannot be up beside another one that has its MAC.
+var errMACBusy = errors.New("another interface on the same parent has its MAC")
 
 // link is an interface in a namespace, seen through sockets that were opened inside
 // it and work from anywhere.
@@ -61,10 +60,8 @@ func (l *link) watch() (err error) {
 	return nil
 }
 
-// setUp sets the link up. A link whose namespace has just died may still have the same
-// MAC on the same parent; the kernel tells nobody when it is gone, so this is tried until
-// ctx ends. Its errors wrap grant.ErrLinkDown.
-func (l *link) setUp(ctx context.Context) error {
+// setUp sets the link up. Its errors wrap grant.ErrLinkDown.
+func (l *link) setUp() error {
 	dev, err := l.handle.LinkByIndex(l.index)
 	if err != nil {
 		return fmt.Errorf("cannot find interface %s again: %w", l.name, err)
@@ -72,25 +69,15 @@ func (l *link) setUp(ctx context.Context) error {
 	if dev.Attrs().RawFlags&unix.IFF_UP != 0 {
 		return nil
 	}
-	for {
-		err = l.handle.LinkSetUp(dev)
-		if !errors.Is(err, unix.EADDRINUSE) {
-			break
-		}
-		again := time.NewTimer(busyWait)
-		select {
-		case <-again.C:
-		case <-ctx.Done():
-			again.Stop()
-			return fmt.Errorf("cannot set %s up: %w: another interface on the same parent has its MAC %s", l.name, grant.ErrLinkDown, l.mac)
-		}
-	}
-	if errors.Is(err, unix.ENETDOWN) {
+	switch err = l.handle.LinkSetUp(dev); {
+	case err == nil:
+		return nil
+	case errors.Is(err, unix.EADDRINUSE):
+		return fmt.Errorf("cannot set %s up: %w: %w %s", l.name, grant.ErrLinkDown, errMACBusy, l.mac)
+	case errors.Is(err, unix.ENETDOWN):
 		return fmt.Errorf("cannot set %s up: %w: its parent interface on the host is down", l.name, grant.ErrLinkDown)
-	} else if err != nil {
-		return fmt.Errorf("cannot set %s up: %w: %w", l.name, grant.ErrLinkDown, err)
 	}
-	return nil
+	return fmt.Errorf("cannot set %s up: %w: %w", l.name, grant.ErrLinkDown, err)
 }
 
 // waitReady waits until the link has carrier and can send, or ctx ends. Its errors
