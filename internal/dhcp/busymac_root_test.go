@@ -18,8 +18,8 @@ func TestLinkWhoseMACIsBusyIsWaitedFor(t *testing.T) {
 	before, after := lan.NewContainerNS(testIfname), lan.NewContainerNS(testIfname)
 	mac := macOf(t, before)
 	if err := errors.Join(
-		before.Do(func() error { return ip("link", "set", testIfname, "up") }),
 		after.Do(func() error { return ip("link", "set", testIfname, "address", mac) }),
+		before.Do(func() error { return ip("link", "set", testIfname, "up") }),
 	); err != nil {
 		t.Fatal(err)
 	}
