@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"log/slog"
 	"os"
+	"runtime/debug"
 
 	"github.com/spf13/cobra"
 
@@ -49,8 +50,15 @@ func newLogger(c config.Log) *slog.Logger {
 	return slog.New(slog.NewTextHandler(os.Stderr, options))
 }
 
+// gcPercent has the garbage of an attach collected earlier than by default (GOGC): the
+// daemon is idle for most of its life, and memory is what it costs then.
+const gcPercent = 50
+
 // runDaemon runs everything until ctx ends.
 func runDaemon(ctx context.Context, c *config.Config, log *slog.Logger) error {
+	if os.Getenv("GOGC") == "" {
+		debug.SetGCPercent(gcPercent)
+	}
 	d, err := newDaemon(ctx, c, log)
 	if err != nil {
 		return err

@@ -16,11 +16,17 @@ import (
 
 const recordSuffix = ".json"
 
+// maxWriting is how many records are written at a time.
+const maxWriting = 4
+
 // Journal keeps one file per attachment in a folder that is the daemon's alone.
 // A file is replaced whole or not at all.
 type Journal struct {
 	dir string
 	log *slog.Logger
+	// writing holds a token for each write that is under way: those that wait for the
+	// disk in the kernel take a thread each.
+	writing chan struct{}
 
 	mu       sync.Mutex
 	unusable map[string]bool // paths of what Load has left alone
@@ -31,7 +37,7 @@ func OpenJournal(dir string, log *slog.Logger) (*Journal, error) {
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return nil, fmt.Errorf("cannot make the journal's folder: %w", err)
 	}
-	return &Journal{dir: dir, log: log, unusable: map[string]bool{}}, nil
+	return &Journal{dir: dir, log: log, writing: make(chan struct{}, maxWriting), unusable: map[string]bool{}}, nil
 }
 
 // Load reads every record. A file that is none is left where it is and logged:
@@ -79,6 +85,8 @@ func (j *Journal) Write(r *Record) error {
 	if err != nil {
 		return fmt.Errorf("%w: %w", ErrJournal, err)
 	}
+	j.writing <- struct{}{}
+	defer func() { <-j.writing }()
 	// By itself renameio would try in the world's temporary folder first.
 	err = renameio.WriteFile(path, data, 0o600, renameio.IgnoreUmask(), renameio.WithTempDir(j.dir))
 	if err != nil {

@@ -55,8 +55,9 @@ type entry struct {
 	lease Lease
 	due   time.Duration // since boot
 	fails int           // steps that came to nothing, one after the other
-	// confirm: the lease ended while no daemon was there to prolong it, and its interface
-	// has gone on using the address. The server is asked before it is taken away.
+	// confirm: no daemon was there when the lease was to be prolonged, and its interface has
+	// gone on using the address. Should its time be over before there was one try, the
+	// server is asked before the address is taken away.
 	confirm bool
 
 	task   task                    // of the step that runs or was the last
@@ -150,7 +151,7 @@ func (s *Service) end(e *entry, lease Lease, err error) {
 	now := s.clock.now()
 	lease.Superseded = lease.Superseded || e.lease.Superseded
 	e.lease = lease
-	e.confirm = e.confirm && err != nil && !lease.Expired
+	e.confirm = e.confirm && e.task == confirm && err != nil && !lease.Expired
 	failed := false
 	switch {
 	case err == nil:

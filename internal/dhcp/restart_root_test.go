@@ -19,6 +19,7 @@ func TestRestartInEachState(t *testing.T) {
 		{"bound", t1 / 2, ""},
 		{"renewing", t1 + time.Minute, "renew ok"},
 		{"rebinding", t2 + time.Minute, "rebind ok"},
+		{"at the end", lifetime, "reboot ok"},
 		{"past the end", lifetime + time.Minute, "reboot ok"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
@@ -165,4 +166,21 @@ func TestDetachEndsARenewal(t *testing.T) {
 	e.Done()
 	k.wantNoLease()
 	lan.WaitLog("DHCPRELEASE(lan0)")
+}
+
+// The lease ends in the moment in which the next daemon begins: it has had no try.
+func TestEndInTheMomentOfAStart(t *testing.T) {
+	testlab.NewLAN(t)
+	k := newKeeper(t)
+	ns := k.attach("")
+	before := k.held()
+	k.stop()
+	k.clock.advance(lifetime - time.Millisecond)
+	k.restart()
+	k.clock.advance(time.Millisecond)
+	k.keep()
+	k.saw("reboot ok")
+	k.idle()
+	k.wantState(Bound)
+	k.wantOn(ns, before.Address.String()+", default via 192.0.2.1")
 }

@@ -108,7 +108,7 @@ func NewService(opts Options) (*Service, error) {
 	opts.prolongTime = cmp.Or(opts.prolongTime, prolongTime)
 	opts.discoverTime = cmp.Or(opts.discoverTime, discoverTime)
 	s := &Service{
-		opts: opts, log: opts.Logger, store: store{dir: opts.LeaseDir}, clock: opts.clock, bootID: opts.BootID,
+		opts: opts, log: opts.Logger, store: newStore(opts.LeaseDir), clock: opts.clock, bootID: opts.BootID,
 		expected: map[place]*Expectation{}, entries: map[key]*entry{}, conns: map[net.Conn]struct{}{},
 		wake: make(chan struct{}, 1), runningOf: map[string]int{},
 	}
@@ -118,7 +118,8 @@ func NewService(opts Options) (*Service, error) {
 	}
 	now := s.clock.now()
 	for _, l := range leases {
-		e := &entry{lease: l, due: s.dueAt(&l, now), confirm: l.overAt(now)}
+		due := s.dueAt(&l, now)
+		e := &entry{lease: l, due: due, confirm: due <= now && !l.Expired}
 		s.entries[l.key()] = e
 	}
 	s.ctx, s.cancel = context.WithCancelCause(context.Background())

@@ -19,7 +19,17 @@ const leaseSuffix = ".json"
 
 // store keeps one file per lease, "<id>@<interface>@<family>.json": '@' is in no part, so
 // no two leases share a name.
-type store struct{ dir string }
+type store struct {
+	dir string
+	// writing holds a token for each write that is under way: those that wait for the
+	// disk in the kernel take a thread each.
+	writing chan struct{}
+}
+
+// maxWriting is how many writes are under way at a time.
+const maxWriting = 4
+
+func newStore(dir string) store { return store{dir, make(chan struct{}, maxWriting)} }
 
 func (s store) path(k key) string {
 	return filepath.Join(s.dir, fmt.Sprintf("%s@%s@%d%s", k.id, k.ifname, k.family, leaseSuffix))
@@ -31,6 +41,8 @@ func (s store) write(l Lease) error {
 	if err != nil {
 		return err
 	}
+	s.writing <- struct{}{}
+	defer func() { <-s.writing }()
 	return renameio.WriteFile(s.path(l.key()), append(data, '\n'), 0o600,
 		renameio.IgnoreUmask(), renameio.WithTempDir(s.dir))
 }

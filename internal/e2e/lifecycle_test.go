@@ -53,8 +53,10 @@ func TestRestart(t *testing.T) {
 	since := first.log.now()
 	c.podman(t, "restart", "-t", "0")
 	first.released(t, since, before)
-	first.unplugged(t, before.mac)
 	after := c.works(t, dhcpNet, "eth0", first, dhcpRange)
+	if after != before {
+		t.Errorf("after the restart the container has %v, before it had %v", after, before)
+	}
 	first.leased(t, after, c.name)
 	if c.inspect(t).NetworkSettings.SandboxKey == namespace {
 		t.Errorf("the namespace is the same: this test shows nothing")

@@ -90,6 +90,11 @@ func (o *Opener) open(ctx context.Context, caller Caller, path string) (*Namespa
 	if !ok {
 		return nil, overdue(ctx, ErrBusy)
 	}
+	leave, err := threads.enter(limited)
+	if err != nil {
+		release()
+		return nil, overdue(ctx, ErrTimeout)
+	}
 	type result struct {
 		fd  int
 		err error
@@ -97,6 +102,7 @@ func (o *Opener) open(ctx context.Context, caller Caller, path string) (*Namespa
 	found := make(chan result) // unbuffered: what nobody takes is closed here
 	onThread(func() (clean bool) {
 		defer release() // not earlier: a walk that hangs keeps its slot
+		defer leave()
 		fd, err := walk(caller, path)
 		select {
 		case found <- result{fd, err}:

@@ -1,6 +1,7 @@
 package netns
 
 import (
+	"context"
 	"fmt"
 	"runtime"
 
@@ -51,6 +52,11 @@ func (n *Namespace) Do(fn func() error) error {
 		finished bool
 		done     = make(chan struct{})
 	)
+	leave, gateErr := threads.enter(context.Background())
+	if gateErr != nil {
+		return gateErr
+	}
+	defer leave()
 	onThread(func() (clean bool) {
 		defer close(done)
 		home, openErr := unix.Open("/proc/thread-self/ns/net", unix.O_RDONLY|unix.O_CLOEXEC, 0)
