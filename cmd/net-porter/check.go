@@ -3,12 +3,15 @@ package main
 import (
 	"errors"
 	"fmt"
+	"log/slog"
 
 	"github.com/spf13/cobra"
 
 	"github.com/net-porter/net-porter/internal/cni"
 	"github.com/net-porter/net-porter/internal/config"
 	"github.com/net-porter/net-porter/internal/dhcp"
+	"github.com/net-porter/net-porter/internal/nss"
+	"github.com/net-porter/net-porter/internal/server"
 )
 
 func checkCommand() *cobra.Command {
@@ -35,12 +38,22 @@ func checkCommand() *cobra.Command {
 			if len(faults) > 0 {
 				return errors.Join(faults...)
 			}
-			_, err = fmt.Fprintf(cmd.OutOrStdout(), "%s is right, and so are the network configurations of its %d resources\n", path, len(c.Resources))
+			// Names that do not exist are no error: their users may come later.
+			log := slog.New(slog.NewTextHandler(cmd.ErrOrStderr(), &slog.HandlerOptions{ReplaceAttr: withoutTime}))
+			server.Resolve(cmd.Context(), c.Resources, nss.New(), log)
+			_, err = fmt.Fprintf(cmd.OutOrStdout(), "%s is right, and so are the network configurations of its resources (%d)\n", path, len(c.Resources))
 			return err
 		},
 	}
 	configFlag(cmd, &path)
 	return cmd
+}
+
+func withoutTime(groups []string, a slog.Attr) slog.Attr {
+	if len(groups) == 0 && a.Key == slog.TimeKey {
+		return slog.Attr{}
+	}
+	return a
 }
 
 // checkNetwork says all that is wrong with a network configuration that can be read.

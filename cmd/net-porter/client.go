@@ -184,19 +184,25 @@ func leasesOf(result *api.AttachResult) string {
 	if result == nil {
 		return ""
 	}
-	var leases []string
-	for _, l := range []*api.Lease{result.Lease, result.LeaseIpv6} {
-		switch {
-		case l == nil:
-		case l.State == api.Selecting:
-			leases = append(leases, "expired, had "+l.Address)
-		case l.Expires == nil:
-			leases = append(leases, "without end")
-		default:
-			leases = append(leases, string(l.State)+" until "+l.Expires.Local().Format(timeFormat))
-		}
+	if result.LeaseIpv6 == nil {
+		return leaseOf(result.Lease)
 	}
-	return strings.Join(leases, ", ")
+	if result.Lease == nil {
+		return leaseOf(result.LeaseIpv6)
+	}
+	return "IPv4 " + leaseOf(result.Lease) + ", IPv6 " + leaseOf(result.LeaseIpv6)
+}
+
+func leaseOf(l *api.Lease) string {
+	switch {
+	case l == nil:
+		return ""
+	case l.State == api.Selecting:
+		return "expired, had " + l.Address
+	case l.Expires == nil:
+		return "without end"
+	}
+	return string(l.State) + " until " + l.Expires.Local().Format(timeFormat)
 }
 
 func attachCommand() *cobra.Command {

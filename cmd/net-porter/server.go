@@ -37,12 +37,7 @@ func newLogger(c config.Log) *slog.Logger {
 	options := &slog.HandlerOptions{Level: c.Level}
 	if os.Getenv("JOURNAL_STREAM") != "" {
 		// journald has a time of its own on every line (systemd.exec(5)).
-		options.ReplaceAttr = func(groups []string, a slog.Attr) slog.Attr {
-			if len(groups) == 0 && a.Key == slog.TimeKey {
-				return slog.Attr{}
-			}
-			return a
-		}
+		options.ReplaceAttr = withoutTime
 	}
 	if c.Format == "json" {
 		return slog.New(slog.NewJSONHandler(os.Stderr, options))

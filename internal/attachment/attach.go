@@ -192,8 +192,7 @@ func (m *Manager) addWanting(ctx context.Context, r *Record, q Request, wanted [
 	network := q.Network.WithAddressHints(wanted).WithDHCPSocket(m.socket)
 	res, err := m.runner.Add(ctx, network, r.invocation(q.Namespace))
 	if err != nil {
-		// The plugin passes on a text; the service knows what it was.
-		return nil, errors.Join(err, expectation.Err())
+		return nil, leaseFailure{err, expectation.Err()}
 	}
 	// The path of a descriptor of ours means nothing, or another thing, once it is closed.
 	for _, link := range res.Interfaces {
@@ -202,6 +201,19 @@ func (m *Manager) addWanting(ctx context.Context, r *Record, q Request, wanted [
 		}
 	}
 	return &Result{CNI: res, Leases: m.leases.Leases(r.CNIContainerID(), r.Interface)}, nil
+}
+
+// leaseFailure is a failure of a plugin's that may be one of the lease service's, of which
+// the plugin passes on the text alone.
+type leaseFailure struct{ plugin, lease error }
+
+func (f leaseFailure) Error() string { return f.plugin.Error() }
+
+func (f leaseFailure) Unwrap() []error {
+	if f.lease == nil {
+		return []error{f.plugin}
+	}
+	return []error{f.plugin, f.lease}
 }
 
 // complete records what ADD made. Without success it returns the record as it was.
@@ -227,7 +239,10 @@ func (m *Manager) complete(ctx context.Context, r *Record, q Request, result *Re
 
 // expected is the record's attachment as the lease service waits for it.
 func (m *Manager) expected(r *Record, ns *netns.Namespace) dhcp.Attachment {
-	a := dhcp.Attachment{ID: r.CNIContainerID(), Interface: r.Interface, Index: r.Link, Identity: m.leaseIdentity(r)}
+	a := dhcp.Attachment{
+		ID: r.CNIContainerID(), Interface: r.Interface, Container: r.Container, Resource: r.Resource,
+		Index: r.Link, Identity: m.leaseIdentity(r),
+	}
 	if ns != nil {
 		a.Namespace = ns
 	}

@@ -147,7 +147,8 @@ func (m *Manager) release(ctx context.Context, seen *Record) {
 	if current, ok := m.Get(seen.Key); !ok || current != seen {
 		return
 	}
-	log := m.log.With("attachment", seen.Key.String(), "resource", seen.Resource, "state", seen.State)
+	log := m.log.With("uid", seen.UID, "container", seen.ContainerID, "container_name", seen.Container,
+		"resource", seen.Resource, "interface", seen.Interface, "state", seen.State)
 	// What has begun is finished, also when the daemon ends meanwhile.
 	removal, cancel := m.bounded(context.WithoutCancel(ctx))
 	defer cancel()

@@ -123,7 +123,7 @@ func TestErrorTexts(t *testing.T) {
 		{"empty identity", resource(`{"name": "a", "identity": ""}`), `c:1:42: resources[0].identity must be container-name or container-id, not ""`},
 		{"identity null", resource(`{"name": "a", "identity": null}`), `c:1:42: resources[0].identity must be a string, not null (leave the key out to get the default)`},
 		{"mistyped mac", resource(`{"name": "a", "mac": "rand"}`), `c:1:37: resources[0].mac must be stable or random, not "rand" (did you mean "random"?)`},
-		{"mac is an address", resource(`{"name": "a", "mac": "02:00:00:00:00:01"}`), "c:1:37: resources[0].mac must be stable or random, not the address \"02:00:00:00:00:01\" (one address would be that of every container; a user asks for one with `podman run --mac-address`)"},
+		{"mac is an address", resource(`{"name": "a", "mac": "02:00:00:00:00:01"}`), "c:1:37: resources[0].mac must be stable or random, not the address \"02:00:00:00:00:01\" (one address would be that of every container; \"stable\" gives each its own)"},
 		{"dhcp switched off", resource(`{"name": "a", "dhcp": false}`), `c:1:38: resources[0].dhcp must be an object, not false`},
 		{"strange dhcp key", resource(`{"name": "a", "dhcp": {"conflict": false}}`), `c:1:39: unknown key "conflict" in resources[0].dhcp (did you mean "conflict_detection"?)`},
 		{"conflict detection as string", resource(`{"name": "a", "dhcp": {"conflict_detection": "false"}}`), `c:1:61: resources[0].dhcp.conflict_detection must be true or false, not the string "false" (write false without the quotes)`},

@@ -67,7 +67,7 @@ func (r *reader) mac(at *node, text string) (MAC, bool) {
 		return mac, true
 	}
 	if _, err := net.ParseMAC(text); err == nil {
-		r.fault(at, "one address would be that of every container; a user asks for one with `podman run --mac-address`",
+		r.fault(at, `one address would be that of every container; "stable" gives each its own`,
 			"must be %s or %s, not the address %s", MACStable, MACRandom, quote(text))
 		return "", false
 	}

@@ -73,6 +73,9 @@ func (s *Service) acquireAll(ctx context.Context, a *Attachment, req *request) (
 			start := time.Now()
 			leases[i], errs[i] = s.acquire(ctx, a, req, family)
 			s.observe(family, "acquire", start, errs[i])
+			if errs[i] != nil && family == IPv6 {
+				errs[i] = fmt.Errorf("%w: %w", ErrIPv6, errs[i])
+			}
 		}
 		if i == len(req.families)-1 {
 			acquire()
@@ -164,7 +167,7 @@ func (s *Service) openNew(ctx context.Context, a *Attachment, req *request, l *L
 func (s *Service) newLease(a *Attachment, req *request, family Family) Lease {
 	l := Lease{
 		ID: a.ID, Interface: a.Interface, Family: family, Network: req.network, Parent: req.parent,
-		HostName: req.hostName, Probe: a.Probe, BootID: s.bootID,
+		Container: a.Container, Resource: a.Resource, HostName: req.hostName, Probe: a.Probe, BootID: s.bootID,
 	}
 	if family == IPv6 {
 		l.DHCP6 = &dhcp6.Params{DUID: a.Identity.DUID, IAID: a.Identity.IAID, FQDN: req.fqdn}

@@ -12,8 +12,8 @@ import (
 // No lease outlives the boot, as no namespace does.
 type clock interface {
 	now() time.Duration
-	// timer sends once, after d or a little later.
-	timer(d time.Duration) (c <-chan time.Time, stop func() bool)
+	// timer sends once, at that time or a little later.
+	timer(at time.Duration) (c <-chan time.Time, stop func() bool)
 }
 
 type bootClock struct{}
@@ -26,7 +26,7 @@ func (bootClock) now() time.Duration {
 	return time.Duration(ts.Nano())
 }
 
-func (bootClock) timer(d time.Duration) (<-chan time.Time, func() bool) {
-	t := time.NewTimer(d)
+func (c bootClock) timer(at time.Duration) (<-chan time.Time, func() bool) {
+	t := time.NewTimer(at - c.now())
 	return t.C, t.Stop
 }

@@ -27,11 +27,15 @@ func (c *fakeClock) now() time.Duration {
 	return c.at
 }
 
-func (c *fakeClock) timer(d time.Duration) (<-chan time.Time, func() bool) {
+func (c *fakeClock) timer(at time.Duration) (<-chan time.Time, func() bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	t := &fakeTimer{c.at + d, make(chan time.Time, 1)}
-	c.timers[t] = struct{}{}
+	t := &fakeTimer{at, make(chan time.Time, 1)}
+	if at <= c.at {
+		t.c <- time.Time{}
+	} else {
+		c.timers[t] = struct{}{}
+	}
 	return t.c, func() bool {
 		c.mu.Lock()
 		defer c.mu.Unlock()

@@ -76,7 +76,10 @@ func askedByDefault() []byte {
 func parseRequest(cniArgs string, stdin []byte) (*request, error) {
 	var conf netConf
 	if err := json.Unmarshal(stdin, &conf); err != nil {
-		return nil, fmt.Errorf("network configuration: %w: %w", ErrInvalid, err)
+		return nil, fmt.Errorf("network configuration: %w: %w", ErrInvalid, plainly(err))
+	}
+	if err := checkSpelling(stdin); err != nil {
+		return nil, err
 	}
 	if conf.IPAM == nil {
 		return nil, fmt.Errorf("network configuration: %w: no \"ipam\"", ErrInvalid)
@@ -147,6 +150,12 @@ func (r *request) provide(conf *netConf, args map[string]string) error {
 		}
 		if dhcp4.IsReserved(code) {
 			return fmt.Errorf("ipam.provide: option %q: %w: the DHCP client sets it itself", e.Option, ErrInvalid)
+		}
+		if e.Value == "" && e.FromArg == "" {
+			return fmt.Errorf("ipam.provide: option %q: %w: it needs a \"value\" or a \"fromArg\"", e.Option, ErrInvalid)
+		}
+		if e.FromArg != "" && !slices.Contains(KnownArgs(), e.FromArg) {
+			return fmt.Errorf("ipam.provide: option %q: %w: there is no argument %.64q; there are %s", e.Option, ErrInvalid, e.FromArg, strings.Join(KnownArgs(), ", "))
 		}
 		value, named := e.Value, false
 		if arg, given := args[e.FromArg]; given && e.FromArg != "" {

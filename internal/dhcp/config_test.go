@@ -38,6 +38,15 @@ func TestConfigurationErrorsNameTheOption(t *testing.T) {
 		{`,"request":[{"option":"255"}]`, `"255"`},
 		{`,"request":[{"option":"-1"}]`, `"-1"`},
 		{`,"provide":[{"option":"hostname","value":"a"}]`, `"hostname"`},
+		{`,"request":[{"option":"router"}]`, `did you mean "routers"`},
+		{`,"provide":[{"option":"hostname","value":"a"}]`, `did you mean "host-name"`},
+		{`,"provide":[{"option":"host-name"}]`, "\"value\" or a \"fromArg\""},
+		{`,"provide":[{"option":"host-name","fromArg":"CONTAINER_NAME"}]`, "K8S_POD_NAME, "},
+		{`,"request":[{"skipDefault":"yes"}]`, "ipam.request.skipDefault must be true or false, not this string"},
+		{`,"request":{}`, "ipam.request must be a list, not this object"},
+		{`,"ipv66":true`, `did you mean "ipv6"`},
+		{`,"IPv6":true`, `did you mean "ipv6"`},
+		{`},"ipv6":true,"x":{"y":1`, `belongs into "ipam"`},
 		{`,"provide":[{"option":"53","value":"a"}]`, "sets it itself"},
 		{`,"provide":[{"option":"dhcp-server-identifier","value":"a"}]`, "sets it itself"},
 		{`,"provide":[{"option":"host-name","value":"a b"}]`, "host name"},
@@ -58,12 +67,12 @@ func TestConfigurationErrorsNameTheOption(t *testing.T) {
 
 func TestProvide(t *testing.T) {
 	const provide = `,"provide":[{"option":"host-name","value":"fallback","fromArg":"K8S_POD_NAME"},` +
-		`{"option":"vendor-class-identifier","value":"np"},{"option":"dhcp-client-identifier","fromArg":"CID"}]`
+		`{"option":"vendor-class-identifier","value":"np"},{"option":"dhcp-client-identifier","fromArg":"NET_PORTER_HOSTNAME"}]`
 	for _, tt := range []struct{ args, host, clientID string }{
 		{"IgnoreUnknown=1", "fallback", ""},
 		{"IgnoreUnknown=1;K8S_POD_NAME=web", "web", ""},
 		{"K8S_POD_NAME=proj_web.1-", "proj_web.1", ""},
-		{"K8S_POD_NAME=a b\nc;CID=my-id", "a-b-c", "my-id"},
+		{"K8S_POD_NAME=a b\nc;NET_PORTER_HOSTNAME=my-id", "a-b-c", "my-id"},
 		{"K8S_POD_NAME=---", "", ""},
 		{"K8S_POD_NAME=" + strings.Repeat("x", 70), strings.Repeat("x", 63), ""},
 	} {

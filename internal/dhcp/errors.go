@@ -21,6 +21,8 @@ var (
 	ErrInvalid = errors.New("invalid")
 	// ErrExpired says that the lease's time is over, and that a new one is being asked for.
 	ErrExpired = errors.New("the lease has expired and no DHCP server has granted another one yet")
+	// ErrIPv6 says that it was the IPv6 address that could not be had (DHCPv6).
+	ErrIPv6 = errors.New("DHCPv6")
 	// ErrClosed says that the service has been closed.
 	ErrClosed = errors.New("the DHCP lease service is closed")
 )

@@ -23,6 +23,9 @@ type Attachment struct {
 	ID string
 	// Interface is the interface's name inside the namespace.
 	Interface string
+	// Container and Resource are for the log: podman's name for the container, and where
+	// it is attached.
+	Container, Resource string
 	// Index is the interface's index inside the namespace, for a release; 0 if unknown.
 	Index int
 	// Namespace is entered until Done returns and not a moment longer; nil when it is

@@ -69,8 +69,7 @@ type entry struct {
 // ended, until ctx ends. It returns when the last exchange has.
 func (s *Service) Keep(ctx context.Context, places Places) error {
 	for {
-		sleep := s.beginSteps(ctx, places)
-		timer, stop := s.clock.timer(min(sleep, maxSleep))
+		timer, stop := s.clock.timer(s.beginSteps(ctx, places))
 		select {
 		case <-timer:
 		case <-s.wake:
@@ -84,11 +83,13 @@ func (s *Service) Keep(ctx context.Context, places Places) error {
 	}
 }
 
-// beginSteps begins what is due and returns how long it is until the next step is.
+// beginSteps begins what is due and returns when to look again: when the next step is
+// due, or in maxSleep.
 func (s *Service) beginSteps(ctx context.Context, places Places) time.Duration {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	now, next := s.clock.now(), never
+	now := s.clock.now()
+	next := now + maxSleep
 	if s.closed || ctx.Err() != nil {
 		return next
 	}
@@ -97,7 +98,7 @@ func (s *Service) beginSteps(ctx context.Context, places Places) time.Duration {
 		switch {
 		case e.cancel != nil || s.expected[k.place()] != nil || e.due == never:
 		case e.due > now:
-			next = min(next, e.due-now)
+			next = min(next, e.due)
 		default:
 			due = append(due, e)
 		}
@@ -178,8 +179,9 @@ func (s *Service) end(e *entry, lease Lease, err error) {
 	s.mu.Unlock()
 	s.awake()
 	if failed && fails&(fails-1) == 0 { // the first, the second, the fourth: rarer and rarer
-		s.logOf(&lease).Warn("a DHCP lease could not be kept; it is tried again", "address", lease.Address,
-			"state", lease.stateAt(now), "tries", fails, "error", err, "again_in", again.Round(time.Second))
+		s.logOf(&lease).Warn("a DHCP lease could not be prolonged yet; it is tried again", "address", lease.Address,
+			"state", lease.stateAt(now), "expires_in", lease.left(now).Round(time.Second), "tries", fails, "error", err,
+			"again_in", again.Round(time.Second))
 	}
 }
 

@@ -27,6 +27,9 @@ type Lease struct {
 	Interface string `json:"interface"` // name inside the namespace when it was acquired
 	Family    Family `json:"family"`
 	Network   string `json:"network"` // name of the conflist
+	// Container is podman's name for the container, Resource where it is attached.
+	Container string `json:"container_name,omitempty"`
+	Resource  string `json:"resource,omitempty"`
 	// Parent is the link of the host's that the interface hangs on, "" if unknown: a
 	// RELEASE goes out there once the namespace is gone.
 	Parent string `json:"parent,omitempty"`
@@ -125,6 +128,14 @@ func (l *Lease) stateAt(now time.Duration) State {
 // overAt says whether the address must not be used any more.
 func (l *Lease) overAt(now time.Duration) bool {
 	return l.Expired || !l.Infinite() && now-l.Acquired >= l.Lifetime
+}
+
+// left is the time until the lease is over, 0 if it is, or if it never will be.
+func (l *Lease) left(now time.Duration) time.Duration {
+	if l.Expired || l.Infinite() {
+		return 0
+	}
+	return max(0, l.Acquired+l.Lifetime-now)
 }
 
 // maxUndone bounds what is kept of grants that cannot be undone; of more the oldest are

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"log/slog"
 	"net"
 	"net/http"
 	"net/rpc"
@@ -209,7 +210,11 @@ func (s *Service) recovered(method string, args *skel.CmdArgs, err *error) {
 		*err = errInternal
 	}
 	if *err != nil {
-		s.log.Warn("dhcp call failed", "method", method, "id", clip(args.ContainerID), "interface", clip(args.IfName), "error", *err)
+		level := slog.LevelDebug // the attachment says it
+		if errors.Is(*err, ErrUnexpected) || errors.Is(*err, errInternal) {
+			level = slog.LevelWarn
+		}
+		s.log.Log(context.Background(), level, "dhcp call failed", "method", method, "id", clip(args.ContainerID), "interface", clip(args.IfName), "error", *err)
 	}
 }
 

@@ -178,10 +178,7 @@ func (s *Service) Summary() (byState map[string]int, toExpiry time.Duration, ok 
 		if l.Infinite() || l.Superseded {
 			continue
 		}
-		left := time.Duration(0) // an expired one is as bad as it gets
-		if !l.Expired {
-			left = max(0, l.Acquired+l.Lifetime-now)
-		}
+		left := l.left(now) // of an expired one it is 0, as bad as it gets
 		if !ok || left < toExpiry {
 			toExpiry, ok = left, true
 		}

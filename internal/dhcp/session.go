@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"strings"
 	"sync"
 
 	"github.com/net-porter/net-porter/internal/dhcp/dhcp4"
@@ -147,5 +148,7 @@ func (s *Service) sendReleaseFromHost(ctx context.Context, l *Lease) error {
 }
 
 func (s *Service) logOf(l *Lease) *slog.Logger {
-	return s.log.With("id", l.ID, "interface", l.Interface, "family", int(l.Family))
+	uid, container, _ := strings.Cut(l.ID, ".")
+	return s.log.With("uid", uid, "container", container, "container_name", l.Container,
+		"resource", l.Resource, "interface", l.Interface, "family", int(l.Family))
 }

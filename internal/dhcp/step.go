@@ -146,7 +146,12 @@ func (s *Service) adopt(x *session, l Lease, g grant.Grant) (Lease, error) {
 		log.Debug("lease prolonged", "address", g.Address, "server", g.Server, "lifetime", g.Lifetime)
 		return l, nil
 	}
-	log.Info("a DHCP lease has changed", "address", g.Address, "address_before", before.Address, "routes", g.Routes, "mtu", g.MTU, "server", g.Server)
+	if back && !moved {
+		log.Info("a container has its address by DHCP again", "address", g.Address, "server", g.Server)
+	} else {
+		log.Info("a DHCP lease has changed", "address", g.Address, "address_before", before.Address,
+			"routes", g.Routes, "mtu", g.MTU, "mtu_before", before.MTU, "server", g.Server)
+	}
 	l, err := s.settle(x, l)
 	if err == nil && (moved || back) {
 		x.announce(g, log)

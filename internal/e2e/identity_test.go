@@ -51,7 +51,7 @@ func TestAddressOfTheUsersChoice(t *testing.T) {
 	for _, taken := range []string{wanted.String(), "192.0.2.9", "203.0.113.7"} { // its own, the neighbour's, no one's here
 		name := nameOf(t) + "-not"
 		removeAfter(t, "bob", name)
-		refused(t, "bob", runArgs(name, "--network", dhcpNet, "--ip", taken), "does not grant the address", "choose another one")
+		refused(t, "bob", runArgs(name, "--network", dhcpNet, "--ip", taken), "does not grant", "choose another address")
 		must(t, "bob", "podman", "rm", "-f", "-i", name)
 	}
 	c.remove(t, first, c.endpoint(t, dhcpNet))

@@ -2,13 +2,17 @@ package server
 
 import (
 	"context"
+	"errors"
+	"fmt"
 	"net/http"
+	"net/netip"
 	"slices"
 
 	"github.com/net-porter/net-porter/internal/api"
 	"github.com/net-porter/net-porter/internal/attachment"
 	"github.com/net-porter/net-porter/internal/cni"
 	"github.com/net-porter/net-porter/internal/dhcp"
+	"github.com/net-porter/net-porter/internal/dhcp/grant"
 	"github.com/net-porter/net-porter/internal/netns"
 	"github.com/net-porter/net-porter/internal/peer"
 	"github.com/net-porter/net-porter/internal/policy"
@@ -37,7 +41,7 @@ func (s *Server) attach(w http.ResponseWriter, r *http.Request, d *decision) err
 	if err != nil {
 		return err
 	}
-	d.container, d.containerName = in.containerID, in.containerName
+	d.container, d.containerName, d.ifname = in.containerID, in.containerName, in.interfaceName
 
 	rules, use, err := s.catalog.permitted(d.resource, d.id)
 	if err != nil {
@@ -86,8 +90,9 @@ func (s *Server) attach(w http.ResponseWriter, r *http.Request, d *decision) err
 	}
 	record, err := s.attachments.Attach(r.Context(), request)
 	if err != nil {
-		return err
+		return addressProblem(request.Address, err)
 	}
+	d.made(s.attachments.View(record))
 	return s.deliver(w, r, record, namespace)
 }
 
@@ -114,6 +119,23 @@ func (s *Server) checkStatic(d *decision, rules policy.Resource, network *cni.Ne
 		return nil, newProblem(api.AddressNotPermitted, "resource "+d.resource+" gets addresses by DHCP: ask for one IPv4 address with --ip at most, and run the container without --ip6 and --mac-address")
 	}
 	return nil, staticProblem(d.resource)
+}
+
+// addressProblem names the address that was asked for where that is what failed.
+func addressProblem(wanted netip.Addr, err error) error {
+	p := newProblem(api.AddressUnavailable, "")
+	p.cause = err
+	switch {
+	case !wanted.IsValid() || errors.Is(err, attachment.ErrAbandoned):
+		return err
+	case errors.Is(err, grant.ErrConflict):
+		p.detail = fmt.Sprintf("%s, which was asked for with --ip, is used by another machine on this network: choose another address, or run the container without --ip", wanted)
+	case errors.Is(err, grant.ErrOther):
+		p.detail = fmt.Sprintf("the DHCP server does not grant %s, which was asked for with --ip; it may be in use, reserved for another machine, or outside of what the server gives out: choose another address, or run the container without --ip", wanted)
+	default:
+		return err
+	}
+	return p
 }
 
 func staticProblem(resource string) error {

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"log/slog"
 	"net/http"
+	"strings"
 	"time"
 
 	"github.com/net-porter/net-porter/internal/api"
@@ -25,6 +26,7 @@ type decision struct {
 	done      func() // what begin has begun
 
 	container, containerName string
+	ifname, addresses, mac   string
 	known                    bool // the resource is a configured or recorded one, fit to be a label
 	nothing                  bool // a detach of what is not there
 	denial                   string
@@ -43,6 +45,21 @@ func (d *decision) begin() {
 		panic(http.ErrAbortHandler)
 	}
 	d.done = done
+}
+
+// made notes what an attachment has, or had.
+func (d *decision) made(v attachment.View) {
+	result := resultOf(v)
+	var addresses []string
+	for _, ip := range result.Ips {
+		addresses = append(addresses, ip.Address)
+	}
+	d.addresses = strings.Join(addresses, ",")
+	for _, i := range result.Interfaces {
+		if i.Name == v.Interface {
+			d.mac = i.Mac
+		}
+	}
 }
 
 // denied notes why policy or the namespace proof said no.
@@ -109,6 +126,7 @@ func (d *decision) log(ctx context.Context, outcome string, p *problem, took tim
 		slog.Uint64("uid", uint64(d.id.UID)), slog.String("user", s.userName(ctx, d.id.UID)),
 		slog.Int("pid", d.id.PID), slog.String("resource", clip(d.resource, 128)),
 		slog.String("container", clip(d.container, 128)), slog.String("container_name", clip(d.containerName, 128)),
+		slog.String("interface", clip(d.ifname, 32)), slog.String("addresses", d.addresses), slog.String("mac", d.mac),
 		slog.String("outcome", outcome), slog.Duration("duration", took.Round(time.Microsecond)),
 	}
 	if p != nil {

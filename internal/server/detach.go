@@ -32,7 +32,7 @@ func (s *Server) detach(w http.ResponseWriter, r *http.Request, d *decision) err
 	if err := checkDetach(body); err != nil {
 		return err
 	}
-	d.container = body.ContainerID
+	d.container, d.ifname = body.ContainerID, body.InterfaceName
 	record, err := s.recorded(d, body)
 	if err != nil {
 		return err
@@ -42,6 +42,7 @@ func (s *Server) detach(w http.ResponseWriter, r *http.Request, d *decision) err
 		return nil
 	}
 	d.known, d.containerName = true, record.Container
+	d.made(s.attachments.View(record))
 	var namespace *netns.Namespace
 	if body.Netns != "" {
 		opened, err := s.open(r.Context(), d.id, body.Netns)

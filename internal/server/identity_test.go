@@ -185,8 +185,8 @@ func TestAddressOfTheUsersChoiceIsTheDHCPServersToGrant(t *testing.T) {
 			t.Errorf("the user reads %q, want %q in it", p.Detail, says)
 		}
 	}
-	refused(with("lan", 2, "192.0.2.133"), api.AddressUnavailable, "choose another one")
-	refused(with("lan", 3, "203.0.113.1"), api.AddressUnavailable, "choose another one")
+	refused(with("lan", 2, "192.0.2.133"), api.AddressUnavailable, "choose another address")
+	refused(with("lan", 3, "203.0.113.1"), api.AddressUnavailable, "choose another address")
 	refused(with("lan", 4, "192.0.2.134", "192.0.2.135"), api.AddressNotPermitted, "one IPv4 address")
 	refused(with("lan", 5, "2001:db8::1"), api.AddressNotPermitted, "--ip6")
 	refused(with("fixed", 6, "192.0.2.136"), api.AddressNotPermitted, "without --ip")

@@ -10,6 +10,7 @@ import (
 	"github.com/net-porter/net-porter/internal/api"
 	"github.com/net-porter/net-porter/internal/attachment"
 	"github.com/net-porter/net-porter/internal/cni"
+	"github.com/net-porter/net-porter/internal/dhcp"
 	"github.com/net-porter/net-porter/internal/dhcp/grant"
 	"github.com/net-porter/net-porter/internal/netns"
 )
@@ -97,10 +98,10 @@ func problemOf(err error) *problem {
 func pluginProblem(err error, with func(api.ProblemCode, string) *problem) *problem {
 	const ask = "; the administrator finds more in the log of net-porter (journalctl -u net-porter)"
 	switch {
-	case errors.Is(err, grant.ErrOther):
-		return with(api.AddressUnavailable, "the DHCP server does not grant the address that was asked for; it may be in use, reserved for another machine, or outside of what the server gives out: choose another one, or run the container without --ip")
 	case errors.Is(err, grant.ErrConflict):
 		return with(api.AddressUnavailable, "the DHCP server grants addresses that another machine on this network uses, and was told so: try again, and have the network's administrator look for a machine with a fixed address inside the DHCP server's range")
+	case errors.Is(err, grant.ErrNoOffer) && errors.Is(err, dhcp.ErrIPv6):
+		return with(api.DhcpNoOffer, "no DHCPv6 server answered on this network within the time allowed, and the resource asks for an IPv6 address (\"ipv6\": true in its ipam): the administrator has to see to a DHCPv6 server that has addresses left, or to take that key out")
 	case errors.Is(err, grant.ErrNoOffer):
 		return with(api.DhcpNoOffer, "no DHCP server answered on this network within the time allowed: check that one serves it, that it has addresses left, and that the parent link has a carrier")
 	case errors.Is(err, grant.ErrNoAck), errors.Is(err, grant.ErrNak):

@@ -50,6 +50,8 @@ func (c *Client) Acquire(ctx context.Context, wish grant.Wish) (grant.Grant, err
 		switch {
 		case err == nil:
 			return got, nil
+		case errors.Is(err, grant.ErrConflict) && wish.Strict:
+			return grant.Grant{}, err // it would be so again
 		case (errors.Is(err, grant.ErrNak) || errors.Is(err, grant.ErrConflict)) && again+1 < maxRestarts:
 			// A server that was told of a conflict offers another address next.
 			c.config.Log.Warn("an address could not be had; asking again", "address", o.address, "error", err)
@@ -154,9 +156,9 @@ func (c *Client) confirmed(ctx context.Context, t *talk, address, server netip.A
 		return true, nil
 	})
 	if errors.Is(err, grant.ErrTimeout) {
-		who := "server " + server.String()
+		who := "server " + server.String() + " has not answered"
 		if !server.IsValid() {
-			who = "no server answers"
+			who = "no server has answered"
 		}
 		err = fmt.Errorf("%w: %s%s", grant.ErrNoAck, who, c.badFrames())
 	}

@@ -3,6 +3,7 @@ package dhcp4
 import (
 	"fmt"
 	"strconv"
+	"strings"
 )
 
 // Options that this package reads or writes (RFC 2132, 3397, 3442).
@@ -40,10 +41,25 @@ func OptionCode(name string) (uint8, error) {
 		return code, nil
 	}
 	code, err := strconv.ParseUint(name, 10, 8)
+	if meant := nearest(name); meant != "" {
+		return 0, fmt.Errorf("there is no option %.64q; did you mean %q?", name, meant)
+	}
 	if err != nil || code == OptPad || code == OptEnd {
 		return 0, fmt.Errorf("option %.64q: want a number from 1 to 254 or a name of dhcp-options(5), such as \"routers\"", name)
 	}
 	return uint8(code), nil
+}
+
+// nearest finds the name that was meant by one without its hyphens, with underscores, or
+// without the last letter.
+func nearest(name string) string {
+	letters := strings.NewReplacer("-", "", "_", "")
+	for known := range optionNames() {
+		if bare := letters.Replace(strings.ToLower(name)); bare != "" && (bare == letters.Replace(known) || bare+"s" == letters.Replace(known)) {
+			return known
+		}
+	}
+	return ""
 }
 
 // IsReserved tells whether an option belongs to the protocol, so that a

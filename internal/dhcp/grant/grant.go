@@ -45,6 +45,14 @@ type Route struct {
 	Gateway     netip.Addr   `json:"gateway"` // unspecified: the destination is on the link
 }
 
+// String is the route as ip-route(8) writes it.
+func (r Route) String() string {
+	if !r.Gateway.IsValid() || r.Gateway.IsUnspecified() {
+		return r.Destination.String() + " scope link"
+	}
+	return r.Destination.String() + " via " + r.Gateway.String()
+}
+
 // Infinite says whether a grant has no end.
 func (g *Grant) Infinite() bool { return g.Lifetime == 0 }
 
