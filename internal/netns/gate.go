@@ -7,29 +7,40 @@ import (
 )
 
 const (
-	// gateWidth is how many threads work in namespaces, or walk users' paths, at a time
-	// as a rule. They work for some tenths of a millisecond, much of it in line for the
-	// kernel's lock of all links, where more of them get no further.
+	// gateWidth is how many threads of a kind are at work at a time.
 	gateWidth = 12
-	// gatePatience is after how long a thread that is still at work does not count any
-	// more: one that hangs keeps nobody else out.
-	gatePatience = 50 * time.Millisecond
+	// walkPatience is after how long a thread that walks a path does not count any more: a
+	// user's file system that hangs keeps no other's path waiting.
+	walkPatience = 50 * time.Millisecond
 )
 
 // gate keeps a crowd from taking a thread each: a goroutine that waits here has none.
-type gate chan struct{}
+type gate struct {
+	places   chan struct{}
+	patience time.Duration // 0: without end
+}
 
-// threads is the process's one.
-var threads = make(gate, gateWidth)
+func newGate(patience time.Duration) gate { return gate{make(chan struct{}, gateWidth), patience} }
+
+var (
+	// inside is for threads in namespaces. What they do there takes tenths of a
+	// millisecond, or waits for the kernel's lock of all links, where more of them would
+	// only wait as well.
+	inside = newGate(0)
+	walks  = newGate(walkPatience)
+)
 
 // enter waits for a place and returns what gives it back, or ctx's error.
 func (g gate) enter(ctx context.Context) (leave func(), err error) {
 	select {
-	case g <- struct{}{}:
+	case g.places <- struct{}{}:
 	case <-ctx.Done():
 		return nil, ctx.Err()
 	}
-	release := sync.OnceFunc(func() { <-g })
-	patience := time.AfterFunc(gatePatience, release)
-	return func() { patience.Stop(); release() }, nil
+	release := sync.OnceFunc(func() { <-g.places })
+	if g.patience == 0 {
+		return release, nil
+	}
+	over := time.AfterFunc(g.patience, release)
+	return func() { over.Stop(); release() }, nil
 }

@@ -9,7 +9,7 @@ import (
 )
 
 func TestGateLetsFewInAtATime(t *testing.T) {
-	g := make(gate, 2)
+	g := gate{make(chan struct{}, 2), 0}
 	var inside, most atomic.Int32
 	var all sync.WaitGroup
 	for range 100 {
@@ -27,14 +27,14 @@ func TestGateLetsFewInAtATime(t *testing.T) {
 		})
 	}
 	all.Wait()
-	if most.Load() > 2 || len(g) != 0 {
-		t.Errorf("%d at a time, and %d places taken at the end", most.Load(), len(g))
+	if most.Load() > 2 || len(g.places) != 0 {
+		t.Errorf("%d at a time, and %d places taken at the end", most.Load(), len(g.places))
 	}
 }
 
 // Whoever hangs keeps nobody out, and gives back one place only.
 func TestGateLosesPatience(t *testing.T) {
-	g := make(gate, 1)
+	g := gate{make(chan struct{}, 1), walkPatience}
 	hangs, err := g.enter(t.Context())
 	if err != nil {
 		t.Fatal(err)
@@ -46,8 +46,8 @@ func TestGateLosesPatience(t *testing.T) {
 	hangs()
 	ended, cancel := context.WithCancel(t.Context())
 	cancel()
-	if _, err := g.enter(ended); !errors.Is(err, context.Canceled) && len(g) > 1 {
-		t.Errorf("%v with %d places taken", err, len(g))
+	if _, err := g.enter(ended); !errors.Is(err, context.Canceled) && len(g.places) > 1 {
+		t.Errorf("%v with %d places taken", err, len(g.places))
 	}
 	next()
 }

@@ -90,7 +90,7 @@ func (o *Opener) open(ctx context.Context, caller Caller, path string) (*Namespa
 	if !ok {
 		return nil, overdue(ctx, ErrBusy)
 	}
-	leave, err := threads.enter(limited)
+	leave, err := walks.enter(limited)
 	if err != nil {
 		release()
 		return nil, overdue(ctx, ErrTimeout)

@@ -52,7 +52,7 @@ func (n *Namespace) Do(fn func() error) error {
 		finished bool
 		done     = make(chan struct{})
 	)
-	leave, gateErr := threads.enter(context.Background())
+	leave, gateErr := inside.enter(context.Background())
 	if gateErr != nil {
 		return gateErr
 	}

@@ -92,8 +92,6 @@ func TestAThousandLeases(t *testing.T) {
 	if n := strings.Count(l.lan.Log(), "DHCPDECLINE"); n > 0 {
 		t.Errorf("%d addresses were declined", n)
 	}
-	os.WriteFile("/tmp/dnsmasq.log", []byte(l.lan.Log()), 0o644)
-	os.WriteFile("/tmp/metrics", []byte(l.Metrics()), 0o644)
 	wantAddressesOfTheirOwn(t, answers)
 	l.untilSlowly("a thousand leases are renewed", func() bool { return l.renewed() >= thousand })
 	l.wantWithin("while they were attached and renewed", s.most())
