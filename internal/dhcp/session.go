@@ -90,11 +90,18 @@ func (s *Service) openClient(dev *link, l *Lease) (client, error) {
 	return c, nil
 }
 
+// maxClosers is how many sessions are closed at a time, as each takes a thread for it.
+const maxClosers = 8
+
+var closers = make(chan struct{}, maxClosers)
+
 // close lets go of the namespace. Nobody waits for it: the kernel closes a packet socket
 // when no processor can be using it any more (RCU), which takes 10 to 30 ms, as long as all
 // the rest of an attach.
 func (x *session) close() {
 	x.closing.Go(func() {
+		closers <- struct{}{}
+		defer func() { <-closers }()
 		if x.client != nil {
 			x.client.Close()
 		}
