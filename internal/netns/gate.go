@@ -8,7 +8,7 @@ import (
 
 const (
 	// gateWidth is how many threads of a kind are at work at a time.
-	gateWidth = 12
+	gateWidth = 8
 	// walkPatience is after how long a thread that walks a path does not count any more: a
 	// user's file system that hangs keeps no other's path waiting.
 	walkPatience = 50 * time.Millisecond
