@@ -52,7 +52,7 @@ func TestRestart(t *testing.T) {
 	before, namespace := c.works(t, dhcpNet, "eth0", first, dhcpRange), c.inspect(t).NetworkSettings.SandboxKey
 	since := first.log.now()
 	c.podman(t, "restart", "-t", "0")
-	first.released(t, since, before)
+	first.log.await(t, since, "DHCPRELEASE", before.addr.String()+" "+before.mac) // and then it is leased again
 	after := c.works(t, dhcpNet, "eth0", first, dhcpRange)
 	if after != before {
 		t.Errorf("after the restart the container has %v, before it had %v", after, before)
