@@ -1,7 +1,6 @@
 package attachment
 
 import (
-	"bytes"
 	"context"
 	"net"
 	"slices"
@@ -13,7 +12,7 @@ import (
 )
 
 // reserve gives a record what its interface is known by to the LAN, and makes it
-// visible, so that no other gets the same. It is undone by forget, or kept by put.
+// visible, so that no other gets the same. withdraw takes it back, put keeps it.
 //
 // Two containers of a user may go by one name, since nobody but podman sees to it that
 // they do not: then the second is known by its id. As one client of a DHCP server they
@@ -79,7 +78,7 @@ func (m *Manager) leaseIdentity(r *Record) dhcp.Identity {
 		return dhcp.Identity{}
 	}
 	id := m.host.Identity(r.identified())
-	return dhcp.Identity{ClientID: id.ClientID(), DUID: bytes.Clone(id.DUID), IAID: id.IAID}
+	return dhcp.Identity{ClientID: id.ClientID(), DUID: id.DUID, IAID: id.IAID}
 }
 
 // How long, and how often, the death of a namesake is waited for: that of one to which
@@ -96,8 +95,16 @@ const (
 // come a moment later than the next container.
 func (m *Manager) releaseNamesake(ctx context.Context, q Request) {
 	successor := &Record{Key: q.Key, Resource: q.Resource, KnownAs: q.KnownAs}
-	for _, r := range m.List() {
-		if r.Key != q.Key && r.isKnownAs(successor) && m.isDead(ctx, r) {
+	var namesakes []*Record // hardly ever any; each attach looks
+	m.mu.Lock()
+	for _, r := range m.records {
+		if r.Key != q.Key && r.isKnownAs(successor) {
+			namesakes = append(namesakes, r)
+		}
+	}
+	m.mu.Unlock()
+	for _, r := range namesakes {
+		if m.isDead(ctx, r) {
 			m.release(ctx, r)
 		}
 	}
