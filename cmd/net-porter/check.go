@@ -1,52 +1,161 @@
 package main
 
 import (
+	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"log/slog"
+	"os"
 
 	"github.com/spf13/cobra"
 
-	"github.com/net-porter/net-porter/internal/cni"
-	"github.com/net-porter/net-porter/internal/config"
-	"github.com/net-porter/net-porter/internal/dhcp"
+	"github.com/net-porter/net-porter/internal/check"
 	"github.com/net-porter/net-porter/internal/nss"
-	"github.com/net-porter/net-porter/internal/server"
 )
 
+// checkFlags are those of `net-porter check`.
+type checkFlags struct {
+	path                 string
+	json, strict, noHost bool
+	as                   string
+	groups, ips          []string
+	resource, mac        string
+	acl                  string
+}
+
 func checkCommand() *cobra.Command {
-	var path string
+	var f checkFlags
 	cmd := &cobra.Command{
 		Use:   "check",
-		Short: "Check the configuration and the conflists without running anything",
-		Args:  cobra.NoArgs,
-		RunE: func(cmd *cobra.Command, _ []string) error {
-			c, err := config.Load(path)
-			if err != nil {
-				return err
+		Short: "Check the configuration, or what it allows to a user, without running anything",
+		Long: "Check all that can be known without running anything: the configuration and config.d, users and\n" +
+			"groups, conflists, plugins, parent links, grants and folders. It exits with 1 if something keeps the\n" +
+			"daemon or a resource from working, and with 0 if there are no findings, or warnings only.\n\n" +
+			"With --as, say whether a user may attach to a resource, with addresses of their choice, and by which\n" +
+			"line: 0 if so, 1 if not, 2 if that cannot be told.\n\n" +
+			"With --import-acl, print the rules of an acl.d of the Zig net-porter (1.0 to 1.5) as a file of config.d,\n" +
+			"and on stderr what is not in it or means something else. With an error nothing is printed.",
+		RunE: func(cmd *cobra.Command, args []string) error {
+			if err := f.usage(cmd, args); err != nil {
+				return &exitError{2, err}
 			}
-			var faults []error
-			for _, r := range c.Resources {
-				network, err := cni.Load(c.CNI.ConfigDir, r.Name)
-				if err == nil {
-					err = checkNetwork(network, c.CNI.PluginDirs)
-				}
-				if err != nil {
-					faults = append(faults, fmt.Errorf("resource %s: %w", r.Name, err))
-				}
+			if f.as != "" {
+				return f.preview(cmd)
 			}
-			if len(faults) > 0 {
-				return errors.Join(faults...)
+			if f.acl != "" {
+				return f.importACL(cmd)
 			}
-			// Names that do not exist are no error: their users may come later.
-			log := slog.New(slog.NewTextHandler(cmd.ErrOrStderr(), &slog.HandlerOptions{ReplaceAttr: withoutTime}))
-			server.Resolve(cmd.Context(), c.Resources, nss.New(), log)
-			_, err = fmt.Fprintf(cmd.OutOrStdout(), "%s is right, and so are the network configurations of its resources (%d)\n", path, len(c.Resources))
-			return err
+			return f.check(cmd)
 		},
 	}
-	configFlag(cmd, &path)
+	configFlag(cmd, &f.path)
+	flags := cmd.Flags()
+	flags.BoolVar(&f.json, "json", false, "print JSON, for scripts")
+	flags.BoolVar(&f.strict, "strict", false, "exit with 1 for warnings, too")
+	flags.BoolVar(&f.noHost, "no-host", false, "look at the files alone, not at this host's users, plugins, links and folders")
+	flags.StringVar(&f.as, "as", "", "say what `USER` may do, a name or a number")
+	flags.StringSliceVar(&f.groups, "groups", nil, "of --as: the user's `GROUPS`, in place of those of a new login")
+	flags.StringVar(&f.resource, "resource", "", "of --as: the `RESOURCE`")
+	flags.StringArrayVar(&f.ips, "ip", nil, "of --as: an `ADDRESS` as of podman run --ip or --ip6; may be given again")
+	flags.StringVar(&f.mac, "mac", "", "of --as: an `ADDRESS` as of podman run --mac-address")
+	flags.StringVar(&f.acl, "import-acl", "", "print the rules of the Zig net-porter's acl.d in `DIR` as a file of config.d")
+	cmd.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return &exitError{2, err} })
 	return cmd
+}
+
+// usage refuses flags that make no sense together.
+func (f *checkFlags) usage(cmd *cobra.Command, args []string) error {
+	if err := cobra.NoArgs(cmd, args); err != nil {
+		return err
+	}
+	given := cmd.Flags().Changed
+	if given("import-acl") {
+		for _, flag := range []string{"as", "no-host", "json"} {
+			if given(flag) {
+				return fmt.Errorf("--%s is not for --import-acl", flag)
+			}
+		}
+		if f.acl == "" {
+			return errors.New("--import-acl needs a folder")
+		}
+	}
+	if !given("as") {
+		for _, flag := range []string{"groups", "resource", "ip", "mac"} {
+			if given(flag) {
+				return fmt.Errorf("--%s belongs to --as USER", flag)
+			}
+		}
+		return nil
+	}
+	for _, flag := range []string{"strict", "no-host"} {
+		if given(flag) {
+			return fmt.Errorf("--%s is not for --as", flag)
+		}
+	}
+	if f.as == "" || f.resource == "" {
+		return errors.New("--as needs a user, and --resource with a name")
+	}
+	return nil
+}
+
+func (f *checkFlags) check(cmd *cobra.Command) error {
+	o := check.Options{Path: f.path}
+	if !f.noHost {
+		o.Host, o.Names = true, nss.New()
+	}
+	report := check.Run(cmd.Context(), o)
+	failed := report.Count(check.Error) > 0 || f.strict && report.Count(check.Warning) > 0
+	if err := f.print(cmd.OutOrStdout(), report, failed); err != nil {
+		return err
+	}
+	if failed {
+		return &exitError{1, fmt.Errorf("%s: %s", f.path, countOf(report))}
+	}
+	return nil
+}
+
+func (f *checkFlags) print(out io.Writer, report *check.Report, failed bool) error {
+	if f.json {
+		findings := report.Findings
+		if findings == nil {
+			findings = []check.Finding{}
+		}
+		return writeIndented(out, map[string]any{
+			"file": f.path, "ok": !failed, "errors": report.Count(check.Error), "warnings": report.Count(check.Warning), "findings": findings,
+		})
+	}
+	for _, finding := range report.Findings {
+		if _, err := fmt.Fprintln(out, finding); err != nil {
+			return err
+		}
+	}
+	if failed {
+		return nil
+	}
+	rest := ""
+	if n := report.Count(check.Warning); n > 0 {
+		rest = "; " + plural(n, "warning")
+	}
+	_, err := fmt.Fprintf(out, "%s is right, and so are the network configurations of its resources (%d)%s\n", f.path, len(report.Config.Resources), rest)
+	return err
+}
+
+func countOf(report *check.Report) string {
+	return plural(report.Count(check.Error), "error") + ", " + plural(report.Count(check.Warning), "warning")
+}
+
+func plural(n int, what string) string {
+	if n == 1 {
+		return "1 " + what
+	}
+	return fmt.Sprintf("%d %ss", n, what)
+}
+
+func writeIndented(out io.Writer, v any) error {
+	enc := json.NewEncoder(out)
+	enc.SetIndent("", "  ")
+	return enc.Encode(v)
 }
 
 func withoutTime(groups []string, a slog.Attr) slog.Attr {
@@ -56,11 +165,29 @@ func withoutTime(groups []string, a slog.Attr) slog.Attr {
 	return a
 }
 
-// checkNetwork says all that is wrong with a network configuration that can be read.
-func checkNetwork(network *cni.Network, pluginDirs []string) error {
-	faults := []error{network.Check(pluginDirs)}
-	for _, config := range network.DHCPConfigs() {
-		faults = append(faults, dhcp.CheckConfig(config))
+// exitError is an error that the program exits with a status for.
+type exitError struct {
+	status int
+	err    error // nil: it has been told
+}
+
+func (e *exitError) Error() string {
+	if e.err == nil {
+		return fmt.Sprintf("exit status %d", e.status)
 	}
-	return errors.Join(faults...)
+	return e.err.Error()
+}
+
+func (e *exitError) Unwrap() error { return e.err }
+
+// fail tells of an error and returns the status to exit with.
+func fail(err error) int {
+	own, ok := errors.AsType[*exitError](err)
+	if !ok {
+		own = &exitError{1, err}
+	}
+	if own.err != nil {
+		fmt.Fprintln(os.Stderr, "net-porter:", own.err)
+	}
+	return own.status
 }

@@ -10,6 +10,7 @@ import (
 	"net/http"
 	"strings"
 	"text/tabwriter"
+	"time"
 
 	"github.com/spf13/cobra"
 	"golang.org/x/sys/unix"
@@ -17,11 +18,16 @@ import (
 	"github.com/net-porter/net-porter/internal/api"
 	"github.com/net-porter/net-porter/internal/api/apiclient"
 	"github.com/net-porter/net-porter/internal/config"
+	"github.com/net-porter/net-porter/internal/taken"
 )
 
 // maxAnswer bounds what is read of an answer, in bytes; root's list of thousands of
 // attachments is far below it.
 const maxAnswer = 64 << 20
+
+// takenPatience is how long the daemon may take to take a request: a restart takes a second
+// or two.
+const takenPatience = 10 * time.Second
 
 // remote is how the commands reach the daemon and print what it says.
 type remote struct {
@@ -40,7 +46,9 @@ func (r *remote) client() (*apiclient.Client, error) {
 			return (&net.Dialer{}).DialContext(ctx, "unix", r.socket)
 		},
 	}
-	return apiclient.NewClient("http://localhost", apiclient.WithHTTPClient(&http.Client{Transport: transport}))
+	return apiclient.NewClient("http://localhost", apiclient.WithHTTPClient(taken.Doer{
+		Socket: r.socket, Patience: takenPatience, Client: &http.Client{Transport: transport},
+	}))
 }
 
 // answer reads what the daemon answered into v, nil for an answer without a body.
@@ -122,26 +130,59 @@ func attachmentsCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use: "attachments", Short: "List your attachments, as root everybody's", Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			c, err := r.client()
+			list, err := r.attachments(cmd.Context())
 			if err != nil {
 				return err
 			}
-			response, err := c.ListAttachments(cmd.Context())
-			var list api.AttachmentList
-			if err := r.answer(response, err, &list); err != nil {
-				return err
-			}
-			return r.print(cmd.OutOrStdout(), list, func(w io.Writer) {
-				fmt.Fprintln(w, "USER\tCONTAINER\tRESOURCE\tINTERFACE\tADDRESSES\tSTATE\tSINCE\tLEASE")
-				for _, a := range list.Attachments {
-					fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\n", userOf(a), containerOf(a), a.Resource,
-						a.InterfaceName, addressesOf(a.Result), a.State, a.Created.Local().Format(timeFormat), leasesOf(a.Result))
-				}
-			})
+			return r.print(cmd.OutOrStdout(), list, func(w io.Writer) { printAttachments(w, list.Attachments) })
 		},
 	}
 	r.flags(cmd)
+	cmd.AddCommand(checkAttachmentCommand())
 	return cmd
+}
+
+func (r *remote) attachments(ctx context.Context) (list api.AttachmentList, err error) {
+	c, err := r.client()
+	if err != nil {
+		return list, err
+	}
+	response, err := c.ListAttachments(ctx)
+	return list, r.answer(response, err, &list)
+}
+
+// printAttachments writes a line for each, and what is wrong with those that have
+// anything wrong.
+func printAttachments(w io.Writer, attachments []api.Attachment) {
+	fmt.Fprintln(w, "USER\tCONTAINER\tRESOURCE\tINTERFACE\tADDRESSES\tSTATE\tAGE\tLEASE\tPROBLEM")
+	for _, a := range attachments {
+		fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\n", userOf(a), containerOf(a), a.Resource,
+			a.InterfaceName, addressesOf(a.Result), a.State, ageOf(a), leasesOf(a.Result), strings.Join(problemsOf(a), "; "))
+	}
+}
+
+// ageOf is an age in its greatest units, as `podman ps` has it but short.
+func ageOf(a api.Attachment) string {
+	age := time.Duration(a.AgeSeconds) * time.Second
+	switch {
+	case age < 2*time.Minute:
+		return fmt.Sprintf("%ds", int(age.Seconds()))
+	case age < 2*time.Hour:
+		return fmt.Sprintf("%dm", int(age.Minutes()))
+	case age < 48*time.Hour:
+		return fmt.Sprintf("%dh", int(age.Hours()))
+	}
+	return fmt.Sprintf("%dd", int(age.Hours()/24))
+}
+
+// problemsOf says what is wrong with an attachment.
+func problemsOf(a api.Attachment) []string {
+	problems := a.Faults
+	if f := a.Failure; f != nil {
+		problems = append(problems, fmt.Sprintf("cannot be removed (%d attempts, next at %s): %s",
+			f.Attempts, f.NextTry.Local().Format(timeFormat), f.Error))
+	}
+	return problems
 }
 
 func yesNo(b bool) string {
@@ -210,6 +251,7 @@ func attachCommand() *cobra.Command {
 	var body api.AttachRequest
 	cmd := &cobra.Command{
 		Use: "attach RESOURCE", Short: "Attach a network namespace of yours to a resource", Args: cobra.ExactArgs(1),
+		ValidArgsFunction: r.resources(),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			c, err := r.client()
 			if err != nil {
@@ -239,6 +281,7 @@ func detachCommand() *cobra.Command {
 	var body api.DetachRequest
 	cmd := &cobra.Command{
 		Use: "detach RESOURCE", Short: "Remove an attachment", Args: cobra.ExactArgs(1),
+		ValidArgsFunction: r.resources(),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			c, err := r.client()
 			if err != nil {

@@ -4,12 +4,12 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math"
 	"net"
-	"strconv"
 
 	"github.com/coreos/go-systemd/v22/activation"
+	"golang.org/x/sys/unix"
 
-	"github.com/net-porter/net-porter/internal/nss"
 	"github.com/net-porter/net-porter/internal/server"
 )
 
@@ -17,6 +17,7 @@ import (
 type socket struct {
 	*net.UnixListener
 	name   string // what users know it by
+	passed bool   // systemd has made it
 	remove func() // removes what was made
 }
 
@@ -33,37 +34,38 @@ func (d *daemon) listen(ctx context.Context) (*socket, error) {
 			return nil, errors.New("systemd passed something other than one stream socket of unix: net-porter.socket must have one ListenStream= with a path and nothing else")
 		}
 		l.SetUnlinkOnClose(false) // systemd's to remove
-		return &socket{l, l.Addr().String(), func() {}}, nil
+		if err := listenAgain(l); err != nil {
+			return nil, fmt.Errorf("cannot listen on the socket that systemd passed: %w", err)
+		}
+		s := &socket{l, l.Addr().String(), true, func() {}}
+		if s.name != d.config.Socket.Path {
+			d.log.Warn("the socket is systemd's, and domain_socket of the configuration is not used: change net-porter.socket, or mask it",
+				"socket", s.name, "domain_socket.path", d.config.Socket.Path)
+		}
+		return s, nil
 	}
 	c := d.config.Socket
-	uid, err := id(c.User, func() (uint32, error) {
-		u, err := d.users.UserByName(ctx, c.User)
-		return u.UID, err
-	})
-	if err != nil {
-		return nil, fmt.Errorf("cannot make the socket: domain_socket.user: %w", err)
-	}
-	gid, err := id(c.Group, func() (uint32, error) {
-		g, err := d.users.GroupByName(ctx, c.Group)
-		if errors.Is(err, nss.ErrNotFound) {
-			err = fmt.Errorf("%w: make it with `groupadd --system %s`", err, c.Group)
-		}
-		return g.GID, err
-	})
-	if err != nil {
-		return nil, fmt.Errorf("cannot make the socket: domain_socket.group: %w", err)
-	}
-	s, err := server.Listen(c.Path, int(uid), int(gid), c.Mode)
+	uid, gid, err := server.SocketOwner(ctx, c, d.users)
 	if err != nil {
 		return nil, err
 	}
-	return &socket{s.UnixListener, c.Path, s.Remove}, nil
+	s, err := server.Listen(c.Path, uid, gid, c.Mode)
+	if err != nil {
+		return nil, err
+	}
+	return &socket{s.UnixListener, c.Path, false, s.Remove}, nil
 }
 
-// id is a user or group as a number, or looked up by name.
-func id(text string, lookup func() (uint32, error)) (uint32, error) {
-	if n, err := strconv.ParseUint(text, 10, 32); err == nil {
-		return uint32(n), nil
+// listenAgain has the kernel name the daemon to who connects (SO_PEERCRED, unix(7)): it
+// names the process that has called listen(2) last, which was systemd. Connections
+// that wait are not lost. The backlog stays the highest that the kernel allows
+// (net.core.somaxconn), as it is with systemd.
+func listenAgain(l *net.UnixListener) error {
+	conn, err := l.SyscallConn()
+	if err != nil {
+		return err
 	}
-	return lookup()
+	var listenErr error
+	err = conn.Control(func(fd uintptr) { listenErr = unix.Listen(int(fd), math.MaxInt32) })
+	return errors.Join(err, listenErr)
 }

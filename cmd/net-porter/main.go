@@ -19,8 +19,7 @@ func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), unix.SIGINT, unix.SIGTERM)
 	defer stop()
 	if err := rootCommand().ExecuteContext(ctx); err != nil {
-		fmt.Fprintln(os.Stderr, "net-porter:", err)
-		os.Exit(1)
+		os.Exit(fail(err))
 	}
 }
 
@@ -31,9 +30,10 @@ func rootCommand() *cobra.Command {
 		SilenceUsage:  true,
 		SilenceErrors: true,
 	}
+	root.CompletionOptions.DisableDefaultCmd = true
 	root.AddCommand(
-		serverCommand(), pluginCommand(), checkCommand(), versionCommand(),
-		networksCommand(), attachmentsCommand(), attachCommand(), detachCommand(),
+		serverCommand(), pluginCommand(), checkCommand(), doctorCommand(), versionCommand(),
+		networksCommand(), attachmentsCommand(), attachCommand(), detachCommand(), gcCommand(), enforceCommand(), completionCommand(),
 	)
 	return root
 }

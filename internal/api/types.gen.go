@@ -9,9 +9,10 @@ import (
 
 // Defines values for AttachmentState.
 const (
-	Attached  AttachmentState = "attached"
-	Detaching AttachmentState = "detaching"
-	Pending   AttachmentState = "pending"
+	Attached     AttachmentState = "attached"
+	Detaching    AttachmentState = "detaching"
+	FailedDetach AttachmentState = "failed-detach"
+	Pending      AttachmentState = "pending"
 )
 
 // Valid indicates whether the value is a known member of the AttachmentState enum.
@@ -21,7 +22,36 @@ func (e AttachmentState) Valid() bool {
 		return true
 	case Detaching:
 		return true
+	case FailedDetach:
+		return true
 	case Pending:
+		return true
+	default:
+		return false
+	}
+}
+
+// Defines values for GCItemKind.
+const (
+	GCItemKindAddress    GCItemKind = "address"
+	GCItemKindAttachment GCItemKind = "attachment"
+	GCItemKindCniResult  GCItemKind = "cni-result"
+	GCItemKindLease      GCItemKind = "lease"
+	GCItemKindRecord     GCItemKind = "record"
+)
+
+// Valid indicates whether the value is a known member of the GCItemKind enum.
+func (e GCItemKind) Valid() bool {
+	switch e {
+	case GCItemKindAddress:
+		return true
+	case GCItemKindAttachment:
+		return true
+	case GCItemKindCniResult:
+		return true
+	case GCItemKindLease:
+		return true
+	case GCItemKindRecord:
 		return true
 	default:
 		return false
@@ -30,12 +60,15 @@ func (e AttachmentState) Valid() bool {
 
 // Defines values for HealthStatus.
 const (
-	Ok HealthStatus = "ok"
+	Failing HealthStatus = "failing"
+	Ok      HealthStatus = "ok"
 )
 
 // Valid indicates whether the value is a known member of the HealthStatus enum.
 func (e HealthStatus) Valid() bool {
 	switch e {
+	case Failing:
+		return true
 	case Ok:
 		return true
 	default:
@@ -93,6 +126,7 @@ const (
 	AddressNotPermitted ProblemCode = "address-not-permitted"
 	AddressUnavailable  ProblemCode = "address-unavailable"
 	AlreadyAttached     ProblemCode = "already-attached"
+	AttachmentNotFound  ProblemCode = "attachment-not-found"
 	Busy                ProblemCode = "busy"
 	CniFailed           ProblemCode = "cni-failed"
 	DhcpNoOffer         ProblemCode = "dhcp-no-offer"
@@ -115,6 +149,8 @@ func (e ProblemCode) Valid() bool {
 	case AddressUnavailable:
 		return true
 	case AlreadyAttached:
+		return true
+	case AttachmentNotFound:
 		return true
 	case Busy:
 		return true
@@ -195,26 +231,50 @@ type AttachResult struct {
 
 // Attachment defines model for Attachment.
 type Attachment struct {
+	// AgeSeconds Time since it was created.
+	AgeSeconds    int64     `json:"age_seconds"`
 	ContainerID   string    `json:"container_id"`
 	ContainerName string    `json:"container_name,omitempty"`
 	Created       time.Time `json:"created"`
 
+	// Failure Why the removal has failed; in state failed-detach.
+	Failure *Failure `json:"failure,omitempty"`
+
+	// Faults What is wrong with it although it is attached, such as that its interface is gone.
+	Faults []string `json:"faults,omitempty"`
+
 	// ID `<uid>.<container id>@<interface>`
-	ID            string          `json:"id"`
-	InterfaceName string          `json:"interface_name"`
-	Resource      string          `json:"resource"`
-	Result        *AttachResult   `json:"result,omitempty"`
-	State         AttachmentState `json:"state"`
-	UID           int64           `json:"uid"`
-	User          string          `json:"user,omitempty"`
+	ID            string        `json:"id"`
+	InterfaceName string        `json:"interface_name"`
+	Resource      string        `json:"resource"`
+	Result        *AttachResult `json:"result,omitempty"`
+
+	// State `pending`: it is being made. `attached`: it is made. `detaching`: it is being
+	// removed. `failed-detach`: that has failed, and is tried again (see `failure`).
+	State AttachmentState `json:"state"`
+	UID   int64           `json:"uid"`
+	User  string          `json:"user,omitempty"`
 }
 
-// AttachmentState defines model for Attachment.State.
+// AttachmentState `pending`: it is being made. `attached`: it is made. `detaching`: it is being
+// removed. `failed-detach`: that has failed, and is tried again (see `failure`).
 type AttachmentState string
 
 // AttachmentList defines model for AttachmentList.
 type AttachmentList struct {
 	Attachments []Attachment `json:"attachments"`
+}
+
+// CheckResult defines model for CheckResult.
+type CheckResult struct {
+	// Consistent Nothing has drifted; there may be what could not be checked.
+	Consistent bool `json:"consistent"`
+
+	// Drift In what it is not as it should be.
+	Drift []string `json:"drift"`
+
+	// Unchecked What could not be checked, and why.
+	Unchecked []string `json:"unchecked"`
 }
 
 // ContainerID The container's id, as podman has it.
@@ -240,8 +300,59 @@ type DetachRequest struct {
 	Netns NetNS `json:"netns,omitempty"`
 }
 
+// Failure defines model for Failure.
+type Failure struct {
+	// Attempts How often the removal has been tried.
+	Attempts int `json:"attempts"`
+
+	// Error The last error, for root with all that the log has.
+	Error   string    `json:"error"`
+	LastTry time.Time `json:"last_try"`
+
+	// NextTry When it is tried again at the latest; a detach or attach tries at once.
+	NextTry time.Time `json:"next_try"`
+}
+
+// GCItem defines model for GCItem.
+type GCItem struct {
+	// Error Why it could not be removed.
+	Error string `json:"error,omitempty"`
+
+	// ID `<uid>.<container id>@<interface>`
+	ID string `json:"id"`
+
+	// Kind `attachment`: its container is gone, or its removal has failed. `record`: a file of
+	// the journal that cannot be read, which is left to the administrator. `cni-result`,
+	// `address`, `lease`: in CNI's cache, of host-local, of DHCP, and no attachment's.
+	Kind    GCItemKind `json:"kind"`
+	Removed bool       `json:"removed"`
+
+	// What What it is, in words.
+	What string `json:"what"`
+}
+
+// GCItemKind `attachment`: its container is gone, or its removal has failed. `record`: a file of
+// the journal that cannot be read, which is left to the administrator. `cni-result`,
+// `address`, `lease`: in CNI's cache, of host-local, of DHCP, and no attachment's.
+type GCItemKind string
+
+// GCRequest defines model for GCRequest.
+type GCRequest struct {
+	// DryRun Remove nothing, and only say what would be removed.
+	DryRun bool `json:"dry_run,omitempty"`
+}
+
+// GCResult defines model for GCResult.
+type GCResult struct {
+	Items []GCItem `json:"items"`
+}
+
 // Health defines model for Health.
 type Health struct {
+	// Faults What is wrong; root is told why. In status `failing` the daemon's check of itself,
+	// made every half minute, has found that it cannot do its work. In status `ok` it
+	// can: the last reload of the configuration has failed, say, and changed nothing.
+	Faults  []string     `json:"faults,omitempty"`
 	Status  HealthStatus `json:"status"`
 	Version string       `json:"version,omitempty"`
 }
@@ -375,8 +486,14 @@ type Route struct {
 	Metric  int    `json:"metric,omitempty"`
 }
 
+// AttachmentID defines model for AttachmentID.
+type AttachmentID = string
+
 // Resource defines model for Resource.
 type Resource = string
+
+// CollectGarbageJSONRequestBody defines body for CollectGarbage for application/json ContentType.
+type CollectGarbageJSONRequestBody = GCRequest
 
 // AttachContainerJSONRequestBody defines body for AttachContainer for application/json ContentType.
 type AttachContainerJSONRequestBody = AttachRequest

@@ -10,9 +10,11 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/net-porter/net-porter/internal/audit"
 	"github.com/net-porter/net-porter/internal/cni"
 	"github.com/net-porter/net-porter/internal/dhcp"
 	"github.com/net-porter/net-porter/internal/dhcp/grant"
+	"github.com/net-porter/net-porter/internal/fair"
 	"github.com/net-porter/net-porter/internal/netns"
 )
 
@@ -20,16 +22,27 @@ import (
 // undo itself failed, a record in state detaching is. A context that ends is a
 // caller that hung up: what was made is undone, and the error is ErrAbandoned beside
 // what it came to. Options.Timeout is not the caller's: it ends Attach with
-// cni.ErrTimeout or context.DeadlineExceeded.
+// cni.ErrTimeout or context.DeadlineExceeded. Where it is not the user's turn in time
+// nothing was begun, and the error is fair.ErrBusy, or fair.ErrClosed.
 func (m *Manager) Attach(ctx context.Context, q Request) (*Record, error) {
-	bounded, cancel := m.bounded(ctx)
-	defer cancel()
-	m.releaseNamesake(bounded, q) // before the lock: it takes the namesake's own
+	m.releaseFor(ctx, q) // before the lock: it takes others
 	release, err := m.keys.acquire(ctx, q.Key)
 	if err != nil {
 		return nil, fmt.Errorf("%w: %w", ErrAbandoned, err)
 	}
 	defer release()
+	// After the key's lock and before that of the namespace, as everywhere: who has a turn
+	// waits for no lock of somebody who waits for one.
+	turn, leave, err := m.turns.Enter(ctx, q.UID, fair.Make)
+	if err != nil {
+		if ctx.Err() != nil {
+			err = fmt.Errorf("%w: %w", ErrAbandoned, err)
+		}
+		return nil, err
+	}
+	defer leave()
+	bounded, cancel := m.bounded(turn)
+	defer cancel()
 	record, err := m.attach(bounded, q)
 	if err != nil && ctx.Err() != nil {
 		err = errors.Join(fmt.Errorf("%w: %w", ErrAbandoned, context.Cause(ctx)), err)
@@ -37,7 +50,15 @@ func (m *Manager) Attach(ctx context.Context, q Request) (*Record, error) {
 	return record, err
 }
 
-// attach is Attach with the key's lock held.
+// releaseFor releases what is dead and in the way of an attach.
+func (m *Manager) releaseFor(ctx context.Context, q Request) {
+	bounded, cancel := m.bounded(ctx)
+	defer cancel()
+	m.releaseNamesake(bounded, q)
+	m.releaseBlockers(bounded, q)
+}
+
+// attach is Attach with the key's lock held, in the user's turn.
 func (m *Manager) attach(ctx context.Context, q Request) (*Record, error) {
 	nsid, _, err := m.namespaces.Assign(q.Namespace)
 	if err != nil {
@@ -60,17 +81,23 @@ func (m *Manager) attach(ctx context.Context, q Request) (*Record, error) {
 		Version: recordVersion, Key: q.Key, Container: q.Container, User: q.User,
 		Resource: q.Resource, State: Pending, Created: m.now().UTC(),
 		Namespace: q.Namespace.ID(), NSID: nsid, Config: q.Network.Bytes(), Args: q.Args, Ports: q.Ports,
+		Parent: parentOf(q.Network), GIDs: q.GIDs, DetachOnRevoke: q.DetachOnRevoke, Static: q.Claims.IPs, StaticMAC: q.StaticMAC,
 		serial: m.nextSerial(),
 	}
 	if r.Before, err = m.linksBefore(r, q.Namespace); err != nil {
 		return nil, err
 	}
-	m.reserve(r, q)
+	if err := m.reserve(r, q); err != nil {
+		return nil, err
+	}
 	if err := m.put(r); err != nil {
 		m.withdraw(r)
 		return nil, err
 	}
-	result, err := m.add(ctx, r, q)
+	var result *Result
+	if err = m.admit(r); err == nil {
+		result, err = m.add(ctx, r, q)
+	}
 	if err == nil {
 		r, err = m.complete(ctx, r, q, result)
 	}
@@ -78,7 +105,7 @@ func (m *Manager) attach(ctx context.Context, q Request) (*Record, error) {
 		undo, cancel := m.bounded(context.WithoutCancel(ctx))
 		defer cancel()
 		if undoErr := m.removeLocked(undo, r, q.Namespace); undoErr != nil {
-			m.log.Error("cannot undo a failed attach; it is tried again later", "attachment", r.Key.String(), "error", undoErr)
+			m.logOf(r).Error("cannot undo a failed attach; it is tried again later", audit.ReleaseFailed.Attr(), "error", undoErr)
 		}
 		return nil, err
 	}
@@ -108,18 +135,22 @@ func (m *Manager) replace(ctx context.Context, q Request, nsid int32) error {
 		removal, cancel = context.WithDeadline(removal, deadline)
 		defer cancel()
 	}
+	log := m.logOf(old)
 	if err := m.remove(removal, old, q.Namespace); err != nil {
+		log.Warn("cannot remove what a container had before its next attach; it is tried again", audit.ReleaseFailed.Attr(), "error", err)
 		return fmt.Errorf("cannot remove what the container had before: %w", err)
 	}
+	log.Info("released what a container had before its next attach", audit.Release.Attr())
 	return nil
 }
 
 // bounded gives work the time that one Attach has.
 func (m *Manager) bounded(ctx context.Context) (context.Context, context.CancelFunc) {
-	if m.timeout <= 0 {
+	timeout := time.Duration(m.timeout.Load())
+	if timeout <= 0 {
 		return context.WithCancel(ctx)
 	}
-	return context.WithTimeout(ctx, m.timeout)
+	return context.WithTimeout(ctx, timeout)
 }
 
 // add runs CNI ADD. Addresses that are wanted again may have gone to somebody else
@@ -222,7 +253,7 @@ func (m *Manager) complete(ctx context.Context, r *Record, q Request, result *Re
 		return r, context.Cause(ctx)
 	}
 	done := *r
-	done.State, done.Result = Attached, result
+	done.Result = result
 	link, err := m.newLink(r, q.Namespace, result)
 	if err != nil {
 		return r, err
@@ -231,10 +262,12 @@ func (m *Manager) complete(ctx context.Context, r *Record, q Request, result *Re
 	if err := m.addIPv6(ctx, &done, q); err != nil {
 		return r, err
 	}
-	if err := m.put(&done); err != nil {
+	if err := m.admit(&done); err != nil {
 		return r, err
 	}
-	return &done, nil
+	return m.become(r, made, func(r *Record) {
+		r.Result, r.Learned, r.Link, r.OnHost = done.Result, done.Learned, done.Link, done.OnHost
+	})
 }
 
 // expected is the record's attachment as the lease service waits for it.

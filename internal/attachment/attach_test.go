@@ -29,10 +29,11 @@ func TestTimeIsForTheWholeAttach(t *testing.T) {
 	m := open(t, t.TempDir(), r)
 	timeOut := func(ctx context.Context) error {
 		<-ctx.Done()
-		m.timeout = time.Hour // of what undoes it
+		m.SetTimeout(time.Hour) // of what undoes it
 		return ctx.Err()
 	}
-	m.timeout, r.adding = time.Millisecond, timeOut
+	m.SetTimeout(100 * time.Millisecond)
+	r.adding = timeOut
 	q := wanting(t, "192.0.2.7")
 	_, err := m.Attach(context.Background(), q)
 	if !errors.Is(err, context.DeadlineExceeded) || errors.Is(err, ErrAbandoned) {
@@ -44,9 +45,11 @@ func TestTimeIsForTheWholeAttach(t *testing.T) {
 
 	// What was there before is part of it: here its removal takes all the time.
 	r.adding = nil
+	m.SetTimeout(time.Hour)
 	mustAttach(t, m, q)
 	q.Namespace = namespace(t)
-	m.timeout, r.deleting = time.Millisecond, timeOut
+	m.SetTimeout(100 * time.Millisecond)
+	r.deleting = timeOut
 	_, err = m.Attach(context.Background(), q)
 	if !errors.Is(err, context.DeadlineExceeded) || errors.Is(err, ErrAbandoned) {
 		t.Errorf("attach after a slow removal: %v, want %v", err, context.DeadlineExceeded)

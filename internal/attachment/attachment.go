@@ -5,18 +5,29 @@
 // and removed after everything is gone, so that at any moment the journal names
 // all that this daemon made. The states and what leads from one to the next:
 //
-//	(none)    --attach-->  pending    the record is written, CNI ADD runs
-//	pending   --ADD ok-->  attached   the result is recorded and answered
-//	pending   --failure->  (none)     CNI DEL undid it
-//	pending   --DEL fails> detaching  the undo is owed
-//	attached  --detach-->  detaching  CNI DEL runs
-//	detaching --DEL ok-->  (none)
-//	detaching --DEL fails> detaching  DEL is owed: the next detach, attach, sweep or start tries again
-//	attached  --its namespace dies--> detaching
+//	                when                          comes to        and meanwhile
+//	(none)          an attach begins              pending         CNI ADD runs
+//	pending         ADD has succeeded             attached
+//	pending         it failed, timed out, or the  detaching       CNI DEL runs
+//	                caller hung up
+//	attached        detach, or attach of the      detaching
+//	                next container of the key, or
+//	                the namespace's death
+//	detaching       all is removed                (none)
+//	detaching       something is left             failed-detach   the removal is owed
+//	failed-detach   its time has come, or         detaching       CNI DEL runs again
+//	                somebody asks, or the
+//	                namespace's death, or a start
 //
-// A daemon that starts again finishes what it finds: pending and detaching are
-// undone as far as that can be done without the namespace, attached stays if its
-// namespace still lives.
+// (state.go). The journal is written before anything is done that it stands for, with
+// two exceptions: what is attached is there before it says so, and what is gone is gone
+// before it no longer says so. So a crash between any two steps leaves a state from which
+// all that may be left is removed, or, once attached is written, nothing is.
+//
+// A daemon that starts again finishes what it finds: pending, detaching and
+// failed-detach are undone as far as that can be done without the namespace, attached
+// stays if its namespace still lives. A removal that has failed is tried again with a
+// pause that grows from two seconds to five minutes.
 //
 // The namespace is its user's, who may rename, move and remove the links in it at
 // any moment, also while a plugin makes one. So CNI DEL, which goes by the name, is
@@ -37,6 +48,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"net/netip"
 	"strconv"
 	"strings"
 	"time"
@@ -82,15 +94,12 @@ func (k Key) CNIContainerID() string {
 	return strconv.FormatUint(uint64(k.UID), 10) + "." + k.ContainerID
 }
 
-// State is where in its life an attachment is.
-type State string
-
-// The states of the table in the package's doc.
-const (
-	Pending   State = "pending"
-	Attached  State = "attached"
-	Detaching State = "detaching"
-)
+// ParseKey reads what String writes; ok is false for anything else.
+func ParseKey(text string) (k Key, ok bool) {
+	id, ifname, _ := strings.Cut(text, "@")
+	k = keyOf(id, ifname)
+	return k, k.String() == text && k.ContainerID != "" && k.Interface != ""
+}
 
 // Result is what an attach gave: CNI's result, and the DHCP leases in it as they were
 // then.
@@ -109,6 +118,8 @@ type Record struct {
 	Resource  string    `json:"resource"`
 	State     State     `json:"state"`
 	Created   time.Time `json:"created"`
+	// Failure is the last removal's, in state failed-detach and while it is tried again.
+	Failure *Failure `json:"failure,omitempty"`
 	// KnownAs is the container's name or id, by which its LAN knows it again.
 	KnownAs string `json:"known_as,omitempty"`
 
@@ -116,9 +127,24 @@ type Record struct {
 	NSID      int32           `json:"nsid"`   // the namespace's id in the daemon's, see netns.Registry
 	Config    json.RawMessage `json:"config"` // the network configuration list that ADD ran
 	Args      [][2]string     `json:"args,omitempty"`
+	// GIDs are the groups by which its user was allowed to have it, and DetachOnRevoke that
+	// it is not to outlive that.
+	GIDs           []uint32 `json:"gids,omitempty"`
+	DetachOnRevoke bool     `json:"detach_on_revoke,omitempty"`
+	// Parent is the name of the host's link that the interface hangs on, as the
+	// configuration has it; "" if it names none, or several.
+	Parent string `json:"parent,omitempty"`
+	// Static are the IP addresses of the user's choice.
+	Static []netip.Addr `json:"static_ips,omitempty"`
+	// StaticMAC is the MAC of the user's choice that was granted.
+	StaticMAC string `json:"static_mac,omitempty"`
 	// Ports is the portMappings capability that ADD got.
 	Ports  json.RawMessage `json:"port_mappings,omitempty"`
 	Result *Result         `json:"result,omitempty"` // once attached
+
+	// Learned are the addresses in Result that the kernel has made of router
+	// advertisements.
+	Learned []netip.Prefix `json:"learned,omitempty"`
 
 	// Before has the indexes of the links that were in the namespace when ADD began, of
 	// those that could be taken for what ADD makes.
@@ -133,6 +159,9 @@ type Record struct {
 	// Cleared: an attach that failed was undone in its namespace, where no link of its
 	// own is left; what remains is owed by the plugins.
 	Cleared bool `json:"cleared,omitempty"`
+
+	// Revoked: its user may not have it any more, nor again what it had.
+	Revoked bool `json:"revoked,omitempty"`
 
 	serial uint64 // grows with each record of this daemon's; 0 in those of an earlier one
 }
@@ -150,8 +179,10 @@ func decodeRecord(name string, data []byte) (*Record, error) {
 		return nil, fmt.Errorf("version %d is not one that this net-porter knows (%d)", r.Version, recordVersion)
 	case r.Key.String() != strings.TrimSuffix(name, recordSuffix):
 		return nil, fmt.Errorf("it describes %s", r.Key)
-	case r.State != Pending && r.State != Attached && r.State != Detaching:
+	case !r.State.isKnown():
 		return nil, fmt.Errorf("unknown state %q", r.State)
+	case r.State == FailedDetach && r.Failure == nil:
+		return nil, fmt.Errorf("state %s without a failure", r.State)
 	case r.Resource == "" || len(r.Config) == 0:
 		return nil, errors.New("it has no resource or no configuration")
 	}

@@ -18,6 +18,7 @@ type runner struct {
 	add, del func() error
 	// adding and deleting, if not nil, are what ADD and DEL do once their part is done.
 	adding, deleting func(context.Context) error
+	cached           []cni.Leftover
 	world            *world // in which ADD makes links, and DEL removes them
 
 	mu    sync.Mutex
@@ -66,6 +67,18 @@ func (r *runner) Del(ctx context.Context, _ *cni.Network, inv cni.Invocation) er
 	if r.deleting != nil {
 		return r.deleting(ctx)
 	}
+	return nil
+}
+
+func (r *runner) Check(_ context.Context, _ *cni.Network, inv cni.Invocation) error {
+	r.note("CHECK", inv)
+	return nil
+}
+
+func (r *runner) Cached() ([]cni.Leftover, error) { return r.cached, nil }
+
+func (r *runner) Discard(id, ifname string) error {
+	r.note("discard", cni.Invocation{ContainerID: id, Interface: ifname, NetNS: "/"})
 	return nil
 }
 
@@ -161,4 +174,11 @@ func (w *world) DeleteLink(id int32, index int) error {
 func (*world) Watch(ctx context.Context, _ func(int32), _ func()) error {
 	<-ctx.Done()
 	return nil
+}
+
+// nowhere finds no namespace again.
+type nowhere struct{}
+
+func (nowhere) Find(context.Context, netns.Wanted) (*netns.Namespace, error) {
+	return nil, netns.ErrUnreachable
 }

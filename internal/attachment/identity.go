@@ -4,6 +4,7 @@ import (
 	"context"
 	"net"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/net-porter/net-porter/internal/dhcp"
@@ -17,9 +18,15 @@ import (
 // Two containers of a user may go by one name, since nobody but podman sees to it that
 // they do not: then the second is known by its id. As one client of a DHCP server they
 // would have one address.
-func (m *Manager) reserve(r *Record, q Request) {
+//
+// What the request claims is looked at in the same moment, so that of two requests for
+// one address, or for the last place, one gets it.
+func (m *Manager) reserve(r *Record, q Request) error {
 	m.mu.Lock()
 	defer m.mu.Unlock()
+	if _, err := m.conflict(q); err != nil {
+		return err
+	}
 	r.KnownAs = q.KnownAs
 	for _, other := range m.records {
 		if other.Key != r.Key && other.isKnownAs(r) {
@@ -29,10 +36,11 @@ func (m *Manager) reserve(r *Record, q Request) {
 			break
 		}
 	}
-	if q.StableMAC && !slices.ContainsFunc(r.Args, func(arg [2]string) bool { return arg[0] == argMAC }) {
+	if q.StableMAC && r.chosenMAC() == "" {
 		r.Args = append(slices.Clone(r.Args), [2]string{argMAC, m.freeMAC(r).String()})
 	}
 	m.records[r.Key] = r
+	return nil
 }
 
 // argMAC is the one of CNI_ARGS by which macvlan and bridge take a MAC.
@@ -42,9 +50,9 @@ const argMAC = "MAC"
 func (m *Manager) freeMAC(r *Record) net.HardwareAddr {
 	for attempt := 0; ; attempt++ {
 		mac := m.host.MAC(r.identified(), attempt)
-		taken := false
+		taken, text := false, mac.String()
 		for _, other := range m.records {
-			taken = taken || other.Key != r.Key && other.hasMAC(mac)
+			taken = taken || other.hasMAC(text) && other.Key != r.Key
 		}
 		if !taken {
 			return mac
@@ -52,13 +60,33 @@ func (m *Manager) freeMAC(r *Record) net.HardwareAddr {
 	}
 }
 
-func (r *Record) hasMAC(mac net.HardwareAddr) bool {
+// chosenMAC is the MAC that the daemon has chosen for the interface, or had a grant for; ""
+// where it is the kernel's choice. The result's is read in the container, whose root may
+// have set any.
+func (r *Record) chosenMAC() string {
 	for _, arg := range r.Args {
-		if arg[0] == argMAC && arg[1] == mac.String() {
+		if arg[0] == argMAC {
+			return arg[1]
+		}
+	}
+	return ""
+}
+
+// hasMAC takes the address as net.HardwareAddr spells it. Each attach asks it of every
+// record, so it makes nothing.
+func (r *Record) hasMAC(mac string) bool {
+	if r.chosenMAC() == mac {
+		return true
+	}
+	if r.Result == nil || r.Result.CNI == nil {
+		return false
+	}
+	for _, i := range r.Result.CNI.Interfaces {
+		if i.Name == r.Interface && i.Sandbox != "" && strings.EqualFold(i.Mac, mac) {
 			return true
 		}
 	}
-	return slices.Contains(r.MACs(), mac.String())
+	return false
 }
 
 // identified is the record's interface as its identity is derived.
@@ -105,7 +133,7 @@ func (m *Manager) releaseNamesake(ctx context.Context, q Request) {
 	m.mu.Unlock()
 	for _, r := range namesakes {
 		if m.isDead(ctx, r) {
-			m.release(ctx, r)
+			_ = m.release(ctx, r)
 		}
 	}
 }

@@ -37,6 +37,7 @@ func (m *Manager) addIPv6(ctx context.Context, r *Record, q Request) error {
 	for _, a := range addrs {
 		if !hasAddress(&result, a.Prefix) {
 			ip := net.IPNet{IP: a.Prefix.Addr().AsSlice(), Mask: net.CIDRMask(a.Prefix.Bits(), 128)}
+			r.Learned = append(r.Learned, a.Prefix)
 			result.IPs = append(result.IPs, &types100.IPConfig{Interface: container, Address: ip})
 		}
 	}
@@ -86,7 +87,7 @@ func awaitIPv6(ctx context.Context, ns *netns.Namespace, index int) ([]linkaddr.
 func global(addrs []linkaddr.Address) (ready []linkaddr.Address, tentative bool) {
 	for _, a := range addrs {
 		switch {
-		case a.Scope != unix.RT_SCOPE_UNIVERSE || a.IsDuplicate():
+		case a.Scope != unix.RT_SCOPE_UNIVERSE || a.IsDuplicate() || !advertised(a.Prefix.Addr()):
 		case a.IsTentative():
 			tentative = true
 		default:
@@ -94,6 +95,13 @@ func global(addrs []linkaddr.Address) (ready []linkaddr.Address, tentative bool)
 		}
 	}
 	return ready, tentative
+}
+
+// advertised says whether an address can have been made of a router advertisement. The
+// namespace's root can add any other, of which the kernel says "global" as well: one that
+// has an IPv4 address in it (RFC 4291, section 2.5.5) must not come to stand for that.
+func advertised(a netip.Addr) bool {
+	return a.Is6() && !a.Is4In6() && a.IsGlobalUnicast() && (a.IsPrivate() || a.As16()[0]&0xe0 == 0x20)
 }
 
 func containerLink(result *types100.Result, name string) *int {

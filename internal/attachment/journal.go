@@ -6,12 +6,16 @@ import (
 	"fmt"
 	"io/fs"
 	"log/slog"
+	"maps"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 
 	"github.com/google/renameio/v2"
+
+	"github.com/net-porter/net-porter/internal/faultpoint"
 )
 
 const recordSuffix = ".json"
@@ -87,12 +91,35 @@ func (j *Journal) Write(r *Record) error {
 	}
 	j.writing <- struct{}{}
 	defer func() { <-j.writing }()
+	faultpoint.Hit("before journal write", string(r.State))
 	// By itself renameio would try in the world's temporary folder first.
 	err = renameio.WriteFile(path, data, 0o600, renameio.IgnoreUmask(), renameio.WithTempDir(j.dir))
+	faultpoint.Hit("after journal write", string(r.State))
 	if err != nil {
 		return fmt.Errorf("%w: %w", ErrJournal, err)
 	}
 	return nil
+}
+
+// Unusable returns the keys of the files that Load has left alone and that are still
+// there; a name that is no key's is the whole of the key's container id.
+func (j *Journal) Unusable() []Key {
+	j.mu.Lock()
+	paths := slices.Sorted(maps.Keys(j.unusable))
+	j.mu.Unlock()
+	var keys []Key
+	for _, path := range paths {
+		if j.checkUsable(path) == nil {
+			continue
+		}
+		name := strings.TrimSuffix(filepath.Base(path), recordSuffix)
+		k, ok := ParseKey(name)
+		if !ok {
+			k = Key{ContainerID: name}
+		}
+		keys = append(keys, k)
+	}
+	return keys
 }
 
 func (j *Journal) checkUsable(path string) error {
@@ -110,7 +137,10 @@ func (j *Journal) checkUsable(path string) error {
 
 // Remove removes the record; one that is not there is no error.
 func (j *Journal) Remove(k Key) error {
-	if err := os.Remove(j.path(k)); err != nil && !errors.Is(err, fs.ErrNotExist) {
+	faultpoint.Hit("before journal removal")
+	err := os.Remove(j.path(k))
+	faultpoint.Hit("after journal removal")
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return fmt.Errorf("%w: %w", ErrJournal, err)
 	}
 	return nil

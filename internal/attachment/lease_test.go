@@ -130,7 +130,7 @@ func TestReserveKeepsIdentitiesApart(t *testing.T) {
 	// Somebody has the MAC that a container of this name would get.
 	would := m.host.MAC(identity.Container{UID: 1000, Name: "db", Resource: "lan", Interface: "eth0"}, 0)
 	m.records[Key{1001, "x", "eth0"}] = &Record{Key: Key{1001, "x", "eth0"}, Args: [][2]string{{argMAC, would.String()}}}
-	if third := reserve(1000, "c3", "db"); third.hasMAC(would) {
+	if third := reserve(1000, "c3", "db"); third.hasMAC(would.String()) {
 		t.Errorf("two interfaces have %s", would)
 	}
 }

@@ -111,10 +111,12 @@ func (m *Manager) removeLinks(r *Record, ns *netns.Namespace) error {
 // another's. What another has that was never attached is to be removed anyway.
 func (m *Manager) others(r *Record) func(index int) bool {
 	taken := slices.Clone(r.Before)
-	for _, other := range m.List() {
-		if other.Key != r.Key && other.NSID == r.NSID && other.Namespace.BootID == r.Namespace.BootID && other.Link != 0 {
+	m.mu.Lock()
+	for _, other := range m.records {
+		if other.NSID == r.NSID && other.Link != 0 && other.Key != r.Key && other.Namespace.BootID == r.Namespace.BootID {
 			taken = append(taken, other.Link)
 		}
 	}
+	m.mu.Unlock()
 	return func(index int) bool { return slices.Contains(taken, index) }
 }

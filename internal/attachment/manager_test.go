@@ -11,6 +11,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/net-porter/net-porter/internal/cni"
 	"github.com/net-porter/net-porter/internal/dhcp"
@@ -39,7 +40,7 @@ func open(t *testing.T, dir string, r *runner) *Manager {
 		t.Fatal(err)
 	}
 	m, err := NewManager(Options{
-		Journal: journal, Runner: r, Leases: leases, LeaseSocket: "/nowhere", Namespaces: r.world, Logger: log,
+		Journal: journal, Runner: r, Leases: leases, LeaseSocket: "/nowhere", Namespaces: r.world, Finder: nowhere{}, Logger: log,
 	})
 	if err != nil {
 		t.Fatal(err)
@@ -72,6 +73,12 @@ func request(t *testing.T, ns *netns.Namespace) Request {
 		t.Fatal(err)
 	}
 	return Request{Key: Key{UID: 1000, ContainerID: "c1", Interface: "eth0"}, Resource: "lan", Network: network, Namespace: ns}
+}
+
+// later has every removal that has failed be due.
+func later(m *Manager) {
+	at := m.now().Add(lastRetry)
+	m.now = func() time.Time { return at }
 }
 
 func files(t *testing.T, dir string) []string {
@@ -157,11 +164,17 @@ func TestFailedDetachIsOwed(t *testing.T) {
 	if err := m.Detach(context.Background(), key, ns); err == nil {
 		t.Fatal("a failed detach is called done")
 	}
-	if rec, ok := m.Get(key); !ok || rec.State != Detaching {
+	if rec, ok := m.Get(key); !ok || rec.State != FailedDetach || rec.Failure.Error != "not now" {
 		t.Fatalf("the record: %+v", rec)
 	}
 	r.del = nil
-	open(t, dir, r).sweep(context.Background())
+	m = open(t, dir, r)
+	m.sweep(context.Background())
+	if len(m.List()) != 1 {
+		t.Error("it was tried again before its time")
+	}
+	later(m)
+	m.sweep(context.Background())
 	if left := files(t, dir); len(left) > 0 {
 		t.Errorf("left in the journal: %v", left)
 	}
@@ -247,6 +260,36 @@ func TestReapLeavesSuccessorsAlone(t *testing.T) {
 	m.release(context.Background(), seen)
 	if len(m.List()) != 1 {
 		t.Error("the successor was released")
+	}
+}
+
+// Who undoes an attach of which the caller has gone may have waited for the container's
+// next start, whose attachment stays. So does one that was made after a revocation.
+func TestDetachRecordLeavesSuccessorsAlone(t *testing.T) {
+	testlab.RequireRoot(t)
+	m := open(t, t.TempDir(), &runner{})
+	q := request(t, namespace(t))
+	first, err := m.Attach(context.Background(), q)
+	if err != nil {
+		t.Fatal(err)
+	}
+	past := q.Namespace
+	q.Namespace = namespace(t)
+	second, err := m.Attach(context.Background(), q)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := m.DetachRecord(context.Background(), first, past); err != nil {
+		t.Fatal(err)
+	}
+	if len(m.List()) != 1 {
+		t.Fatal("the successor was removed")
+	}
+	if err := m.DetachRecord(context.Background(), second, q.Namespace); err != nil {
+		t.Fatal(err)
+	}
+	if left := m.List(); len(left) > 0 {
+		t.Errorf("left: %v", left)
 	}
 }
 

@@ -3,6 +3,8 @@ package attachment
 import (
 	"context"
 	"errors"
+	"os"
+	"path/filepath"
 	"slices"
 	"testing"
 
@@ -79,6 +81,7 @@ func TestFailedUndoIsOwed(t *testing.T) {
 		t.Fatalf("attach: %v, records %v", err, m.List())
 	}
 	r.deleting = nil
+	later(m)
 	m.sweep(context.Background())
 	if len(m.List()) > 0 {
 		t.Errorf("left: %v", m.List())
@@ -102,13 +105,105 @@ func TestLinkThatStaysIsOwed(t *testing.T) {
 		if err := m.Detach(context.Background(), q.Key, ns); err == nil {
 			t.Error("detach: no error")
 		}
-		if record, ok := m.Get(q.Key); !ok || record.State != Detaching {
+		if record, ok := m.Get(q.Key); !ok || record.State != FailedDetach {
 			t.Errorf("the record is %+v", record)
 		}
 	}
 	m.namespaces = r.world
+	later(m)
 	m.sweep(context.Background())
 	if len(m.List()) > 0 || len(r.world.names()) > 0 {
 		t.Errorf("left are records %v, links %v", m.List(), r.world.names())
+	}
+}
+
+// What was owed when the daemon ended is tried at once by the next one.
+func TestOwedIsTriedAtStart(t *testing.T) {
+	testlab.RequireRoot(t)
+	dir := t.TempDir()
+	r := &runner{}
+	m := open(t, dir, r)
+	q := request(t, namespace(t))
+	mustAttach(t, m, q)
+	r.del = func() error { return errors.New("not now") }
+	if err := m.Detach(context.Background(), q.Key, nil); err == nil {
+		t.Fatal("detach: no error")
+	}
+	r.del = nil
+	m = open(t, dir, r)
+	m.recover(context.Background())
+	if len(m.List()) > 0 {
+		t.Errorf("left: %v", m.List())
+	}
+}
+
+// Nobody has to ask: the daemon tries again by itself, and its owner sees why meanwhile.
+func TestOwedIsTriedAgainByItself(t *testing.T) {
+	testlab.RequireRoot(t)
+	t.Parallel()
+	r := &runner{}
+	m := open(t, t.TempDir(), r)
+	q := request(t, namespace(t))
+	mustAttach(t, m, q)
+	released := make(chan error, 1)
+	m.released = func(_ string, err error) { released <- err }
+	ctx, cancel := context.WithCancel(context.Background())
+	ended := make(chan error)
+	go func() { ended <- m.Run(ctx) }()
+	var tries []Failure
+	r.del = func() error {
+		if record, _ := m.Get(q.Key); record.Failure != nil {
+			tries = append(tries, *record.Failure)
+			return nil
+		}
+		return errors.New("not now")
+	}
+	if err := m.Detach(context.Background(), q.Key, q.Namespace); err == nil {
+		t.Fatal("detach: no error")
+	}
+	if got := m.FailedCounts(); got["lan"] != 1 {
+		t.Errorf("counted as failed: %v", got)
+	}
+	if err := <-released; err != nil || len(m.List()) > 0 {
+		t.Errorf("tried again: %v, left: %v", err, m.List())
+	}
+	cancel()
+	if err := <-ended; err != nil {
+		t.Error(err)
+	}
+	if len(tries) != 1 || tries[0].Attempts != 1 || tries[0].Error != "not now" {
+		t.Errorf("what was known of the failure: %+v", tries)
+	}
+}
+
+// A disk that is full, or read-only, keeps nothing from being removed; the record goes
+// once it can.
+func TestFullDiskKeepsNothing(t *testing.T) {
+	testlab.RequireRoot(t)
+	dir := t.TempDir()
+	r := &runner{}
+	m := open(t, dir, r)
+	q := request(t, namespace(t))
+	mustAttach(t, m, q)
+	folder, aside := filepath.Join(dir, "attachments"), filepath.Join(dir, "aside")
+	if err := os.Rename(folder, aside); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(folder, nil, 0o600); err != nil { // neither a record can be written nor removed
+		t.Fatal(err)
+	}
+	if err := m.Detach(context.Background(), q.Key, q.Namespace); !errors.Is(err, ErrJournal) {
+		t.Fatalf("detach: %v, want %v", err, ErrJournal)
+	}
+	if record, ok := m.Get(q.Key); !ok || record.State != FailedDetach || len(r.world.names()) > 0 {
+		t.Errorf("the record is %+v, left are links %v", record, r.world.names())
+	}
+	if err := errors.Join(os.Remove(folder), os.Rename(aside, folder)); err != nil {
+		t.Fatal(err)
+	}
+	later(m)
+	m.sweep(context.Background())
+	if left := files(t, dir); len(left) > 0 || len(m.List()) > 0 {
+		t.Errorf("left in the journal: %v", left)
 	}
 }

@@ -9,6 +9,8 @@ import (
 
 	"golang.org/x/sync/errgroup"
 
+	"github.com/net-porter/net-porter/internal/audit"
+	"github.com/net-porter/net-porter/internal/fair"
 	"github.com/net-porter/net-porter/internal/netns"
 )
 
@@ -24,11 +26,10 @@ type Namespaces interface {
 }
 
 const (
-	// sweepEvery is how often what is owed is tried again, and what no message of the
-	// kernel told is looked for.
+	// sweepEvery is how often what no message of the kernel told is looked for.
 	sweepEvery = time.Minute
-	// reapAtOnce bounds the plugin runs of a machine's worth of containers that end
-	// at the same moment; users' own requests are not held up by them.
+	// reapAtOnce bounds the releases of a user's whose containers end at the same moment;
+	// the user's own requests are not held up by them. Those of everybody have Options.Turns.
 	reapAtOnce = 4
 )
 
@@ -37,7 +38,6 @@ const (
 // tells that a namespace has died. It returns nil when ctx ends and what it had
 // begun is done.
 func (m *Manager) Run(ctx context.Context) error {
-	m.recover(ctx)
 	deaths := deaths{told: make(chan struct{}, 1)}
 	group, watching := errgroup.WithContext(ctx)
 	group.Go(func() error {
@@ -45,13 +45,26 @@ func (m *Manager) Run(ctx context.Context) error {
 		return m.namespaces.Watch(watching, dead, func() { dead(everything) })
 	})
 	group.Go(func() error {
-		sweeps := time.NewTicker(sweepEvery)
+		sweeps, retries := time.NewTicker(sweepEvery), time.NewTimer(0)
 		defer sweeps.Stop()
+		defer retries.Stop()
+		// Beside Watch: a removal may take long, and what watches the subscription must not
+		// take that for its end (netns.Registry.CheckWatch). One after the other: a record that
+		// one is removing is another one by the time that the next looks.
+		m.recover(watching)
 		m.sweep(watching)
 		for {
+			retries.Stop()
+			if d, ok := m.untilRetry(); ok {
+				retries.Reset(max(d, firstRetry/4))
+			}
 			select {
 			case <-watching.Done():
 				return nil
+			case <-m.failed: // the next one may be due earlier
+			case <-retries.C:
+				now := m.now()
+				m.reap(watching, func(r *Record) bool { return r.isOwed() && r.Failure.isDue(now) })
 			case <-sweeps.C:
 				m.sweep(watching)
 			case <-deaths.told:
@@ -86,81 +99,112 @@ func (m *Manager) died(r *Record, ids map[int32]uint64) bool {
 	return !there || !slices.Contains(r.MACs(), l.MAC.String())
 }
 
-// recover undoes what an earlier run had begun and not finished, and drops leases of
-// attachments that are not in the journal, as when somebody has removed a record.
+// recover undoes what an earlier run had begun and not finished, and removes what nobody
+// owns.
 func (m *Manager) recover(ctx context.Context) {
-	for _, l := range m.leases.All() {
-		if _, ok := m.Get(keyOf(l.ID, l.Interface)); !ok {
-			m.log.Warn("a DHCP lease is dropped: its attachment is not in the journal", "id", l.ID, "interface", l.Interface, "address", l.Address)
-			if err := m.leases.Forget(l.ID, l.Interface); err != nil {
-				m.log.Error("cannot drop a DHCP lease", "id", l.ID, "error", err)
-			}
-		}
-	}
 	m.reap(ctx, func(r *Record) bool { return m.inherited[r] && r.State != Attached })
 	m.inherited = nil
+	if ctx.Err() != nil {
+		return
+	}
+	for _, g := range m.unowned(ctx, false) {
+		log := m.log.With("kind", g.Kind, "id", g.ID, "what", g.What)
+		if g.Err != nil {
+			log.Error("cannot remove what no attachment in the journal owns", audit.Leftover.Attr(), "removed", false, "error", g.Err)
+			continue
+		}
+		log.Warn("removed what no attachment in the journal owns, as when somebody has removed its record", audit.Leftover.Attr(), "removed", true)
+	}
 }
 
 // sweep releases what is owed, and what lies in a namespace that is gone.
 func (m *Manager) sweep(ctx context.Context) {
 	records := m.List() // before asking: a younger one is not to be judged by the answer
+	alive, err := m.alive(records)
+	if err != nil {
+		m.log.Error("cannot look for attachments whose namespaces are gone", "error", err)
+		return
+	}
+	due, now := map[*Record]bool{}, m.now()
+	for _, r := range records {
+		if r.isOwed() {
+			due[r] = r.Failure.isDue(now) || r.Failure.Waits && !alive(r)
+		} else {
+			due[r] = r.State == Detaching || !alive(r)
+		}
+	}
+	m.reap(ctx, func(r *Record) bool { return due[r] })
+}
+
+// alive asks which of some records' namespaces live. An id that is not lasting may be
+// another's by now.
+func (m *Manager) alive(records []*Record) (func(*Record) bool, error) {
 	var ids []int32
 	for _, r := range records {
 		ids = append(ids, r.NSID)
 	}
 	alive, err := m.namespaces.Alive(ids)
-	if err != nil {
-		m.log.Error("cannot look for attachments whose namespaces are gone", "error", err)
-		return
-	}
-	due := map[*Record]bool{}
-	for _, r := range records {
+	return func(r *Record) bool {
 		_, lives := alive[r.NSID]
-		waits := lives && r.Result == nil && !r.Cleared && netns.Lasting(r.NSID) // nothing new can be done
-		due[r] = r.State == Detaching && !waits || r.Namespace.BootID != m.boot || !lives
-	}
-	m.reap(ctx, func(r *Record) bool { return due[r] })
+		return lives && r.Namespace.BootID == m.boot
+	}, err
 }
 
-// reap removes the records that are due. A record that has meanwhile gone on to its
-// next state is somebody else's to deal with.
+// isOwed says whether a record's removal has failed.
+func (r *Record) isOwed() bool { return r.State == FailedDetach }
+
+// reap removes the records that are due, each user's beside the others'. A record that has
+// meanwhile gone on to its next state is somebody else's to deal with.
 func (m *Manager) reap(ctx context.Context, due func(*Record) bool) {
-	var group errgroup.Group
-	group.SetLimit(reapAtOnce)
+	var begun []<-chan struct{}
 	for _, r := range m.List() {
-		if ctx.Err() != nil {
-			break
+		if !due(r) {
+			continue
 		}
-		if due(r) {
-			group.Go(func() error { m.release(ctx, r); return nil })
+		done := m.releases.Begin(r.UID, r, func() {
+			if ctx.Err() == nil { // or else the next daemon does it
+				_ = m.release(ctx, r)
+			}
+		})
+		if done != nil {
+			begun = append(begun, done)
 		}
 	}
-	_ = group.Wait()
+	for _, done := range begun {
+		<-done
+	}
 }
 
-func (m *Manager) release(ctx context.Context, seen *Record) {
+// release removes a record that was seen, if it is still the one. Its errors are logged.
+func (m *Manager) release(ctx context.Context, seen *Record) error {
 	unlock, err := m.keys.acquire(ctx, seen.Key)
 	if err != nil {
-		return // the daemon ends
+		return err // the daemon ends
 	}
 	defer unlock()
 	if current, ok := m.Get(seen.Key); !ok || current != seen {
-		return
+		return nil
 	}
-	log := m.log.With("uid", seen.UID, "container", seen.ContainerID, "container_name", seen.Container,
-		"resource", seen.Resource, "interface", seen.Interface, "state", seen.State)
+	turn, leave, err := m.turns.Enter(ctx, seen.UID, fair.Remove) // whose wait is not the removal's time
+	if err != nil {
+		return err
+	}
+	defer leave()
+	log := m.logOf(seen)
 	// What has begun is finished, also when the daemon ends meanwhile.
-	removal, cancel := m.bounded(context.WithoutCancel(ctx))
+	removal, cancel := m.bounded(context.WithoutCancel(turn))
 	defer cancel()
-	switch err := m.remove(removal, seen, nil); {
+	err = m.remove(removal, seen, nil)
+	m.released(seen.Resource, err)
+	switch {
 	case errors.Is(err, errUnfinished):
-		log.Warn("an attachment that was not finished is kept for now", "error", err)
-		return
+		log.Warn("an attachment that was not finished is kept for now", audit.ReleaseFailed.Attr(), "error", err)
 	case err != nil:
-		log.Error("cannot release an attachment that is over; it is tried again", "error", err)
-		return
+		log.Error("cannot release an attachment that is over; it is tried again", audit.ReleaseFailed.Attr(), "error", err)
+	default:
+		log.Info("released an attachment whose container is gone or that was not finished", audit.Release.Attr())
 	}
-	log.Info("released an attachment whose container is gone or that was not finished")
+	return err
 }
 
 // everything stands among the ids of the dead for "some were not told".

@@ -2,8 +2,10 @@ package attachment
 
 import (
 	"context"
+	"fmt"
 	"net"
 	"testing"
+	"time"
 
 	"github.com/net-porter/net-porter/internal/testlab"
 )
@@ -59,5 +61,67 @@ func TestDeathOfALastingID(t *testing.T) {
 	})
 	if len(m.List()) > 0 {
 		t.Error("it is still there")
+	}
+}
+
+// Whoever holds the locks of more of their own dead than are released at a time holds up
+// nobody else's release of what died with them. Theirs are released when they let go.
+func TestReleasesWaitForTheirOwnUserAlone(t *testing.T) {
+	testlab.RequireRoot(t)
+	const mallory, alice = 1001, 1000
+	w := &world{id: someID}
+	m := open(t, t.TempDir(), &runner{world: w})
+	m.namespaces = w
+	q := request(t, namespace(t))
+	attach := func(uid uint32, id, resource string) Key {
+		t.Helper()
+		q.Key, q.Resource = Key{UID: uid, ContainerID: id, Interface: id}, resource
+		return mustAttach(t, m, q).Key
+	}
+	var locked []func()
+	for i := range reapAtOnce + 1 {
+		unlock, err := m.keys.acquire(t.Context(), attach(mallory, fmt.Sprint("m", i), "of-mallory"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		locked = append(locked, unlock)
+	}
+	attach(alice, "a0", "of-alice")
+	w.change(func(w *world) { w.id++ }) // of the namespace before nothing is left
+
+	released := make(chan string)
+	m.released = func(resource string, err error) {
+		if err != nil {
+			t.Error(err)
+		}
+		released <- resource
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	ended := make(chan error)
+	go func() { ended <- m.Run(ctx) }()
+	next := func(want string) {
+		t.Helper()
+		select {
+		case got := <-released:
+			if got != want {
+				t.Fatalf("released is one of %s, want %s", got, want)
+			}
+		case <-time.After(time.Minute):
+			t.Fatalf("nothing of %s is released", want)
+		}
+	}
+	next("of-alice")
+	for _, unlock := range locked {
+		unlock()
+	}
+	for range locked {
+		next("of-mallory")
+	}
+	cancel()
+	if err := <-ended; err != nil {
+		t.Error(err)
+	}
+	if left := m.List(); len(left) > 0 {
+		t.Errorf("left: %v", left)
 	}
 }

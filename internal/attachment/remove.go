@@ -6,6 +6,7 @@ import (
 	"fmt"
 
 	"github.com/net-porter/net-porter/internal/cni"
+	"github.com/net-porter/net-porter/internal/fair"
 	"github.com/net-porter/net-porter/internal/netns"
 )
 
@@ -13,6 +14,38 @@ import (
 // Presented is the namespace that the caller showed and proved, or nil. The work
 // is finished even if the caller hangs up.
 func (m *Manager) Detach(ctx context.Context, k Key, presented *netns.Namespace) error {
+	return m.detach(ctx, k, presented, func(r *Record) *Record { return r })
+}
+
+// DetachRecord is Detach of one attachment that the caller has seen, and not of one that
+// has taken its place: while a caller waits for the key's lock, the container may have
+// started again.
+func (m *Manager) DetachRecord(ctx context.Context, seen *Record, presented *netns.Namespace) error {
+	return m.detach(ctx, seen.Key, presented, func(r *Record) *Record {
+		if r.serial != seen.serial {
+			return nil
+		}
+		return r
+	})
+}
+
+// Revoke is DetachRecord of what its user may not have any more: getting it back would be
+// something new, in the same container, too.
+func (m *Manager) Revoke(ctx context.Context, seen *Record) error {
+	return m.detach(ctx, seen.Key, nil, func(r *Record) *Record {
+		if r.serial != seen.serial {
+			return nil
+		}
+		revoked := *r
+		revoked.Revoked = true
+		m.show(&revoked) // the removal writes it
+		return &revoked
+	})
+}
+
+// detach removes what meant makes of the record that the key has when its lock is held;
+// nil is for another one than was meant.
+func (m *Manager) detach(ctx context.Context, k Key, presented *netns.Namespace, meant func(*Record) *Record) error {
 	ctx = context.WithoutCancel(ctx)
 	release, err := m.keys.acquire(ctx, k)
 	if err != nil {
@@ -23,12 +56,21 @@ func (m *Manager) Detach(ctx context.Context, k Key, presented *netns.Namespace)
 	if !ok {
 		return nil
 	}
+	if r = meant(r); r == nil {
+		return nil
+	}
 	return m.remove(ctx, r, presented)
 }
 
-// remove undoes what a record stands for and forgets it. The caller holds the key's
-// lock, and no namespace's.
+// remove undoes what a record stands for and forgets it, in a turn of the user's. The
+// caller holds the key's lock, and no namespace's. Where no turn comes, nothing has
+// changed.
 func (m *Manager) remove(ctx context.Context, r *Record, presented *netns.Namespace) error {
+	ctx, done, err := m.turns.Enter(ctx, r.UID, fair.Remove)
+	if err != nil {
+		return err
+	}
+	defer done()
 	leave, err := m.places.acquire(ctx, r.NSID)
 	if err != nil {
 		return fmt.Errorf("other interfaces of the container take their time: %w", err)
@@ -39,24 +81,32 @@ func (m *Manager) remove(ctx context.Context, r *Record, presented *netns.Namesp
 
 // removeLocked is remove with the lock of the record's namespace held, too.
 func (m *Manager) removeLocked(ctx context.Context, r *Record, presented *netns.Namespace) error {
-	going := *r
-	going.State = Detaching
-	if err := m.put(&going); err != nil {
-		// What is owed is in the journal in any state: go on.
-		m.log.Error("cannot mark an attachment as detaching", "attachment", r.Key.String(), "error", err)
-	}
+	going := m.becomeAnyway(r, removing, nil)
 	last := m.View(r) // before its leases are gone
-	if err := m.undo(ctx, &going, presented); err != nil {
+	// Whatever is left of it sends no more.
+	err := errors.Join(m.undo(ctx, going, presented), m.expel(going))
+	if err == nil {
+		m.remember(last) // before there is nothing to learn it from
+		err = m.forget(going)
+	}
+	if err != nil {
+		m.fail(r.Key, err)
 		return err
 	}
-	if err := m.journal.Remove(r.Key); err != nil {
-		return err
-	}
-	m.mu.Lock()
-	delete(m.records, r.Key)
-	m.mu.Unlock()
-	m.replays.remember(last, m.now())
 	return nil
+}
+
+// remember has what is removed be had again in a moment, or not if it was revoked.
+func (m *Manager) remember(last View) {
+	var err error
+	if last.Revoked {
+		err = m.replays.forget(last.Key)
+	} else {
+		err = m.replays.remember(last, m.now())
+	}
+	if err != nil {
+		m.logOf(last.Record).Warn("a daemon that starts now would not know what was released last, and refuse a podman network reload that began before", "error", err)
+	}
 }
 
 // errUnfinished says that a record waits for its namespace to die or to be shown.
@@ -130,6 +180,16 @@ func (m *Manager) del(ctx context.Context, r *Record, ns *netns.Namespace) error
 	defer expectation.Done()
 	if err := m.runner.Del(ctx, network.WithDHCPSocket(m.socket), r.invocation(ns)); err != nil {
 		return err
+	}
+	if r.Result == nil {
+		// Its ADD may have been killed in the middle.
+		addresses, err := network.ForgetHalfReserved(ctx)
+		if err != nil {
+			return err
+		}
+		if len(addresses) > 0 {
+			m.logOf(r).Warn("removed addresses that a killed host-local had begun to reserve", "of", addresses)
+		}
 	}
 	// A chain that failed before its IPAM part was reached has left a lease behind.
 	return m.leases.Forget(r.CNIContainerID(), r.Interface)

@@ -25,31 +25,57 @@ const (
 )
 
 type replayed struct {
-	resource  string
-	namespace netns.ID
-	ips       []netip.Addr
-	macs      []string
-	until     time.Time
+	Resource  string       `json:"resource"`
+	Namespace netns.ID     `json:"namespace"`
+	IPs       []netip.Addr `json:"ips,omitempty"` // what the plugins and leases gave
+	MAC       string       `json:"mac,omitempty"` // what the daemon chose
+	// What was read in the container, whose root may have put there what nobody granted: it
+	// may be asked for again, but not be had for that reason.
+	SeenIPs  []netip.Addr `json:"seen_ips,omitempty"`
+	SeenMACs []string     `json:"seen_macs,omitempty"`
+	Until    time.Time    `json:"until"`
+}
+
+// Replay is what of the addresses that were asked for again was given the last time, and
+// is to be had again if that is possible.
+type Replay struct {
+	// Namespace is the one in which they were: the caller has to present the same.
+	Namespace netns.ID
+	IPs       []netip.Addr
+	MAC       net.HardwareAddr
 }
 
 type replays struct {
 	mu      sync.Mutex
 	entries map[Key]replayed
+	log     replayLog
 }
 
-func (r *replays) remember(rec View, now time.Time) {
+// open goes on with what an earlier daemon remembered in a file.
+func (r *replays) open(path string, now time.Time) (err error) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.entries, err = r.log.open(path, now)
+	return err
+}
+
+// remember returns an error where the next daemon will not know of it; this one does.
+func (r *replays) remember(rec View, now time.Time) error {
 	if rec.CNI == nil {
-		return
+		return nil
 	}
 	entry := replayed{
-		resource: rec.Resource, namespace: rec.Namespace,
-		macs: rec.MACs(), until: now.Add(replayFor),
+		Resource: rec.Resource, Namespace: rec.Namespace,
+		MAC: rec.chosenMAC(), SeenMACs: rec.MACs(), Until: now.Add(replayFor),
+	}
+	for _, p := range rec.Learned {
+		entry.SeenIPs = append(entry.SeenIPs, p.Addr())
 	}
 	// Podman knows the addresses of the beginning, whatever leases have made of them.
 	for _, result := range []*types100.Result{rec.CNI, rec.Result.CNI} {
-		for _, ip := range result.IPs {
+		for _, ip := range withoutLearned(rec.Record, result).IPs {
 			if a, ok := netip.AddrFromSlice(ip.Address.IP); ok {
-				entry.ips = append(entry.ips, a.Unmap())
+				entry.IPs = append(entry.IPs, a.Unmap())
 			}
 		}
 	}
@@ -61,33 +87,54 @@ func (r *replays) remember(rec View, now time.Time) {
 	mine := 0
 	for k, e := range r.entries {
 		switch {
-		case now.After(e.until):
+		case now.After(e.Until):
 			delete(r.entries, k)
 		case k.UID == rec.UID && k != rec.Key:
 			mine++
 		}
 	}
-	if mine < replaysPerUser {
-		r.entries[rec.Key] = entry
+	if mine >= replaysPerUser {
+		return nil
 	}
+	r.entries[rec.Key] = entry
+	return r.log.add(rec.Key, entry, r.entries)
+}
+
+// forget has nothing of the key's be had again.
+func (r *replays) forget(k Key) error {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if _, ok := r.entries[k]; !ok {
+		return nil
+	}
+	delete(r.entries, k)
+	return r.log.add(k, replayed{}, r.entries)
 }
 
 // covers reports whether every address asked for is one that the key had on the
-// resource a moment ago, and in which namespace that was.
-func (r *replays) covers(k Key, resource string, ips []netip.Addr, mac net.HardwareAddr, now time.Time) (netns.ID, bool) {
+// resource a moment ago.
+func (r *replays) covers(k Key, resource string, ips []netip.Addr, mac net.HardwareAddr, now time.Time) (Replay, bool) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	e, ok := r.entries[k]
-	if !ok || e.resource != resource || now.After(e.until) {
-		return netns.ID{}, false
+	if !ok || e.Resource != resource || now.After(e.Until) {
+		return Replay{}, false
 	}
+	replay := Replay{Namespace: e.Namespace}
 	for _, ip := range ips {
-		if !slices.Contains(e.ips, ip.Unmap()) {
-			return netns.ID{}, false
+		switch ip = ip.Unmap(); {
+		case slices.Contains(e.IPs, ip):
+			replay.IPs = append(replay.IPs, ip)
+		case !slices.Contains(e.SeenIPs, ip):
+			return Replay{}, false
 		}
 	}
-	if len(mac) > 0 && !slices.Contains(e.macs, strings.ToLower(mac.String())) {
-		return netns.ID{}, false
+	switch text := strings.ToLower(mac.String()); {
+	case len(mac) == 0:
+	case text == e.MAC:
+		replay.MAC = mac
+	case !slices.Contains(e.SeenMACs, text):
+		return Replay{}, false
 	}
-	return e.namespace, true
+	return replay, true
 }

@@ -45,6 +45,7 @@ func BenchmarkBars(b *testing.B) {
 		l.measureAttach(&t)
 		l.measureDHCP(&t)
 		l.measureParallel(&t)
+		l.measureEnforce(&t)
 		t.barred("idle daemon, just started", fmt.Sprintf("%.1f MiB", fresh), fmt.Sprintf("<= %.0f MiB RSS", maxRSS), fresh <= maxRSS)
 		used := l.rss()
 		t.barred("idle daemon, after all of the above", fmt.Sprintf("%.1f MiB", used), fmt.Sprintf("<= %.0f MiB RSS", maxRSS), used <= maxRSS)

@@ -68,7 +68,7 @@ func (e *delExec) remove(ctx context.Context, path string, stdin []byte, environ
 	ipam := ""
 	if conf.IPAM.Type != "" {
 		// The main plugin runs it by its name, so it is checked before.
-		found, err := findPlugin(conf.IPAM.Type, e.runner.options.PluginDirs)
+		found, err := findPlugin(conf.IPAM.Type, e.settings.PluginDirs)
 		if errors.Is(err, ErrPluginUnsafe) {
 			return err
 		}
@@ -97,7 +97,7 @@ func (e *delExec) releaseAddress(ctx context.Context, ipam, name string, stdin [
 	case name == "":
 		return nil
 	case ipam == "":
-		_, err := findPlugin(name, e.runner.options.PluginDirs)
+		_, err := findPlugin(name, e.settings.PluginDirs)
 		return err
 	}
 	_, err := e.pluginExec.ExecPlugin(ctx, ipam, stdin, environ)

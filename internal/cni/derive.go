@@ -65,7 +65,7 @@ func (n *Network) derive(change func(i int, conf map[string]any)) *Network {
 	if err != nil {
 		return n
 	}
-	derived.dhcpSocket = n.dhcpSocket
+	derived.dhcpSocket, derived.settings = n.dhcpSocket, n.settings
 	return derived
 }
 

@@ -25,6 +25,11 @@ var (
 	// ErrTimeout says that a plugin was killed because the time given to the
 	// invocation was over.
 	ErrTimeout = errors.New("CNI plugin took too long")
+	// ErrNoSuchAddress says that the network has no place for an address that was asked
+	// for. The error is an *AddressError.
+	ErrNoSuchAddress = errors.New("the network cannot give this address")
+	// ErrNoCheck says that the version of the network configuration has no CHECK.
+	ErrNoCheck = errors.New("the network cannot be checked")
 )
 
 // ConfigError says where and why a network configuration cannot be used. It is

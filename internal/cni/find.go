@@ -7,6 +7,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 	"syscall"
 )
@@ -22,6 +23,20 @@ func (n *Network) Check(dirs []string) error {
 		}
 	}
 	return errors.Join(errs...)
+}
+
+// CheckParents refuses "linkInContainer": what hangs on a link of the container's own is
+// not on the LAN, and which link that is would be the container's choice. The error is a
+// *ConfigError. Parse takes such a chain, since one that was run once has to be removable.
+func (n *Network) CheckParents() error {
+	i := slices.IndexFunc(n.chain, func(l link) bool { return l.inside })
+	if i < 0 {
+		return nil
+	}
+	fault := &ConfigError{File: n.file, Reason: fmt.Sprintf(
+		`%s has "linkInContainer": true, so that its parent link would be looked for in the container, which has none of the host's: take the key out`, n.chain[i].pluginType)}
+	fault.Line, fault.Column = n.place([]string{"plugins", strconv.Itoa(i), "linkInContainer"})
+	return fault
 }
 
 // findPlugin returns the absolute path of a plugin: the first regular file of that

@@ -7,6 +7,7 @@ import (
 	"unicode/utf8"
 
 	"github.com/containernetworking/cni/libcni"
+	types100 "github.com/containernetworking/cni/pkg/types/100"
 )
 
 // Invocation is what a chain is run for: one interface of one container.
@@ -24,7 +25,13 @@ type Invocation struct {
 	// CapabilityArgs reach the plugins that declare the capability ("portMappings",
 	// "mac", "ips"...). If nil, Del and Check use those of ADD.
 	CapabilityArgs map[string]any
+	// Current, for Check only, is what ADD's result has become; nil: as it was.
+	Current *types100.Result
 }
+
+// ignoreUnknown is the one of CNI_ARGS without which a plugin that does not know
+// K8S_POD_NAME refuses it.
+const ignoreUnknown = "IgnoreUnknown"
 
 var (
 	containerIDPattern = regexp.MustCompile(`^[0-9]{1,10}\.[a-zA-Z0-9][a-zA-Z0-9_.-]{0,127}$`)
@@ -48,7 +55,7 @@ func (inv Invocation) validate(command string) error {
 	if !netnsPattern.MatchString(inv.NetNS) && (inv.NetNS != "" || command != "DEL") {
 		return fmt.Errorf("%w: network namespace %s is not /proc/<pid>/fd/<n>", ErrInvalidInvocation, quoteName(inv.NetNS))
 	}
-	seen := map[string]bool{"IgnoreUnknown": true}
+	seen := map[string]bool{ignoreUnknown: true}
 	for _, arg := range inv.Args {
 		key, value := arg[0], arg[1]
 		if !argKeyPattern.MatchString(key) || seen[key] {
@@ -73,11 +80,10 @@ func (inv Invocation) cacheName() string { return inv.ContainerID + "@" + inv.In
 
 func (inv Invocation) runtimeConf() *libcni.RuntimeConf {
 	return &libcni.RuntimeConf{
-		ContainerID: inv.ContainerID,
-		NetNS:       inv.NetNS,
-		IfName:      inv.Interface,
-		// Without IgnoreUnknown a plugin that does not know K8S_POD_NAME refuses it.
-		Args:           append([][2]string{{"IgnoreUnknown", "1"}}, inv.Args...),
+		ContainerID:    inv.ContainerID,
+		NetNS:          inv.NetNS,
+		IfName:         inv.Interface,
+		Args:           append([][2]string{{ignoreUnknown, "1"}}, inv.Args...),
 		CapabilityArgs: inv.CapabilityArgs,
 	}
 }

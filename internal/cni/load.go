@@ -43,7 +43,12 @@ func Load(dir, resource string) (*Network, error) {
 	if err != nil {
 		return nil, err
 	}
-	return parseFile(found[0], resource, data)
+	n, err := parseFile(found[0], resource, data)
+	if err != nil {
+		return nil, err
+	}
+	n.file, n.source = found[0], data
+	return n, nil
 }
 
 // isDanglingLink tells a link to nowhere, which is a mistake to report, from no file at all.

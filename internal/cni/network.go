@@ -11,6 +11,7 @@ import (
 	"bytes"
 	"encoding/json"
 	"slices"
+	"strings"
 
 	"github.com/containernetworking/cni/libcni"
 )
@@ -27,6 +28,11 @@ type Network struct {
 	chain []link
 	// dhcpSocket is the path that WithDHCPSocket wrote, "" before.
 	dhcpSocket string
+	// settings are those of WithSettings, nil before.
+	settings *Settings
+	// file is the path that Load has read, and source what was in it.
+	file   string
+	source []byte
 }
 
 // link is what this package needs to know of one plugin of the chain.
@@ -37,6 +43,12 @@ type link struct {
 	dhcpSocket string
 	// master is the link in the host's namespace that the plugin takes, "" if none is named.
 	master string
+	// mode is macvlan's, "" if none is named.
+	mode string
+	// setsMAC: it changes the MAC of the link that another plugin has made.
+	setsMAC bool
+	// inside: "linkInContainer" has the plugin look for its master in the container.
+	inside bool
 }
 
 // Bytes returns the configuration as a JSON list in canonical form: keys sorted,
@@ -107,20 +119,33 @@ func (n *Network) DHCPConfigs() [][]byte {
 	return configs
 }
 
-// masterOf names the host's link that a plugin takes as its parent.
-func masterOf(pluginType string, conf map[string]any) string {
-	key := ""
+// masterOf names the host's link that a plugin takes as its parent, and says whether it
+// looks for that in the container.
+func masterOf(pluginType string, conf map[string]any) (name string, inside bool) {
 	switch pluginType {
 	case "macvlan", "ipvlan", "vlan":
-		if inside, _ := conf["linkInContainer"].(bool); inside {
-			return ""
+		if inside, _ := folded(conf, "linkInContainer").(bool); inside {
+			return "", true
 		}
-		key = "master"
+		name, _ = folded(conf, "master").(string)
 	case "host-device":
-		key = "device"
+		name, _ = folded(conf, "device").(string)
 	}
-	name, _ := conf[key].(string)
-	return name
+	return name, false
+}
+
+// folded is the value of a key in whatever case: plugins are written in Go, whose JSON
+// decoder passes over that.
+func folded(conf map[string]any, key string) any {
+	if value, ok := conf[key]; ok {
+		return value
+	}
+	for other, value := range conf {
+		if strings.EqualFold(other, key) {
+			return value
+		}
+	}
+	return nil
 }
 
 // encode writes a configuration in canonical form.

@@ -156,7 +156,10 @@ func checkLink(p *libcni.PluginConfig, conf map[string]any) (link, error) {
 	if !isFileName(l.pluginType) {
 		return link{}, fmt.Errorf(`"type" %q must be the plain name of a plugin`, l.pluginType)
 	}
-	l.master = masterOf(l.pluginType, conf)
+	l.master, l.inside = masterOf(l.pluginType, conf)
+	l.mode, _ = conf["mode"].(string)
+	_, l.setsMAC = conf["mac"]
+	l.setsMAC = l.setsMAC && l.pluginType == "tuning"
 	ipam, ok := conf["ipam"].(map[string]any)
 	if !ok {
 		return l, nil

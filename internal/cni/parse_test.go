@@ -80,6 +80,23 @@ func TestMasterInsideTheContainerIsNotTheHosts(t *testing.T) {
 	if len(n.Masters()) != 0 {
 		t.Errorf("masters %v", n.Masters())
 	}
+	if err := n.CheckParents(); !errors.Is(err, cni.ErrInvalidConfig) || !strings.Contains(err.Error(), "linkInContainer") {
+		t.Errorf("it may be used: %v", err)
+	}
+}
+
+// Plugins take a key in whatever case, so that is what they are checked for.
+func TestMasterInAnotherCase(t *testing.T) {
+	n := mustParse(t, `{"cniVersion":"1.0.0","name":"n","plugins":[{"type":"macvlan","MASTER":"eth0"},{"type":"host-device","Device":"eth1"},{"type":"ipvlan","master":"eth2","Master":"eth3"}]}`)
+	if got := n.Masters(); !slices.Equal(got, []string{"eth0", "eth1", "eth2"}) {
+		t.Errorf("masters %v", got)
+	}
+	if err := n.CheckParents(); err != nil {
+		t.Error(err)
+	}
+	if mustParse(t, `{"cniVersion":"1.0.0","name":"n","plugins":[{"type":"vlan","linkincontainer":true}]}`).CheckParents() == nil {
+		t.Error("a link in the container, in another case, may be used")
+	}
 }
 
 func TestParseRefuses(t *testing.T) {

@@ -16,6 +16,8 @@ import (
 	"github.com/containernetworking/cni/pkg/types"
 	"github.com/containernetworking/cni/pkg/types/create"
 	"github.com/containernetworking/cni/pkg/version"
+
+	"github.com/net-porter/net-porter/internal/faultpoint"
 )
 
 // pluginPath is the PATH of plugins: portmap and firewall run nft or iptables.
@@ -24,12 +26,13 @@ const pluginPath = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin
 // pluginExec runs plugins for libcni (invoke.Exec). It has no state of its own.
 type pluginExec struct {
 	version.PluginDecoder
-	runner *Runner
+	runner   *Runner
+	settings *Settings
 }
 
-// FindInPath looks in the runner's folders, whatever paths libcni names.
+// FindInPath looks in the folders of the settings, whatever paths libcni names.
 func (e *pluginExec) FindInPath(plugin string, _ []string) (string, error) {
-	return findPlugin(plugin, e.runner.options.PluginDirs)
+	return findPlugin(plugin, e.settings.PluginDirs)
 }
 
 // ExecPlugin runs a plugin and returns its result. Every error is a *PluginError.
@@ -39,9 +42,13 @@ func (e *pluginExec) ExecPlugin(ctx context.Context, path string, stdin []byte, 
 	if command != "ADD" {
 		stdin = withSandbox(stdin, value(env, "CNI_NETNS"))
 	}
-	e.runner.dump(ctx, plugin, command, env, stdin)
+	if e.settings.DumpEnv {
+		e.runner.dump(ctx, plugin, command, env, stdin)
+	}
 	began := time.Now()
+	faultpoint.Hit("before plugin", plugin, command)
 	out, err := runProcess(ctx, path, stdin, env)
+	faultpoint.Hit("after plugin", plugin, command)
 	failure := judge(plugin, command, stdin, out, err)
 	e.runner.report(ctx, plugin, command, time.Since(began), out, failure)
 	if failure != nil {
@@ -149,11 +156,8 @@ func resultFault(stdin, stdout []byte) string {
 	return ""
 }
 
-// dump logs what a plugin is about to be given, if the administrator asked for it.
+// dump logs what a plugin is about to be given.
 func (r *Runner) dump(ctx context.Context, plugin, command string, env []string, stdin []byte) {
-	if !r.options.DumpEnv {
-		return
-	}
 	var vars []any
 	for _, entry := range env {
 		if name, v, _ := strings.Cut(entry, "="); strings.HasPrefix(name, "CNI_") {

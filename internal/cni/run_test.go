@@ -18,6 +18,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/net-porter/net-porter/internal/cni"
+	"github.com/net-porter/net-porter/internal/fair"
 )
 
 func TestPluginGetsACleanEnvironment(t *testing.T) {
@@ -251,5 +252,47 @@ func TestManyAtOnce(t *testing.T) {
 	all.Wait()
 	if runs != 120 {
 		t.Errorf("observed %d runs", runs)
+	}
+}
+
+// A chain waits for its user's turn, and only then does its own time begin.
+func TestChainsWaitForTheirTurn(t *testing.T) {
+	l := newLab(t)
+	l.plugin("fake", logCalls+succeed)
+	turns := fair.New(fair.Options{Limits: fair.Limits{InAll: 1, PerUser: 1}})
+	r, n := l.runner(func(o *cni.Options) { o.Turns = turns }), network(t, "fake")
+	turn, leave, err := turns.Enter(t.Context(), 1001, fair.Make)
+	if err != nil {
+		t.Fatal(err)
+	}
+	over := newDeadline()
+	close(over.over)
+	if _, err := r.Add(over, n, invocation()); !errors.Is(err, fair.ErrBusy) {
+		t.Errorf("Add: %v", err)
+	}
+	if err := r.Check(over, n, invocation()); !errors.Is(err, fair.ErrBusy) {
+		t.Errorf("Check: %v", err)
+	}
+	if err := r.Del(over, n, invocation()); !errors.Is(err, fair.ErrBusy) {
+		t.Errorf("Del: %v", err)
+	}
+	if calls := l.calls(); calls != nil {
+		t.Errorf("ran %v", calls)
+	}
+	// Work in a turn goes on in it.
+	if _, err := r.Add(turn, n, invocation()); err != nil {
+		t.Error(err)
+	}
+	leave()
+	if err := r.Del(t.Context(), n, invocation()); err != nil {
+		t.Error(err)
+	}
+	if running, waiting := turns.Counts(); running != 0 || waiting != 0 {
+		t.Errorf("%d run and %d wait, and nothing is there", running, waiting)
+	}
+	beyond := invocation()
+	beyond.ContainerID = "4294967296.c0ffee"
+	if err := r.Del(t.Context(), n, beyond); !errors.Is(err, cni.ErrInvalidInvocation) {
+		t.Errorf("of a uid that there cannot be: %v", err)
 	}
 }

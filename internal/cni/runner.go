@@ -8,12 +8,17 @@ import (
 	"math"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"github.com/containernetworking/cni/libcni"
 	types100 "github.com/containernetworking/cni/pkg/types/100"
 	"golang.org/x/sys/unix"
+
+	"github.com/net-porter/net-porter/internal/fair"
+	"github.com/net-porter/net-porter/internal/faultpoint"
 )
 
 // Options say how a Runner runs plugins.
@@ -30,6 +35,9 @@ type Options struct {
 	DumpEnv bool
 	// Logger is slog.Default's if nil.
 	Logger *slog.Logger
+	// Turns, if not nil, is where each chain waits for its user's turn, before Timeout
+	// begins. Work on a context that has a turn does not wait again.
+	Turns *fair.Queue
 	// Observe, if not nil, is told of every plugin run. It is called concurrently.
 	Observe func(plugin, command string, d time.Duration, err error)
 }
@@ -38,23 +46,16 @@ type Options struct {
 // the same container and interface must not overlap: the caller holds a lock.
 type Runner struct {
 	options Options
+	current atomic.Pointer[Settings]
 }
 
 // NewRunner checks the options and makes the cache folder. It also marks every open
 // descriptor of the process close-on-exec (close_range(2), Linux 5.11): Go does so
 // with its own, but one inherited from the daemon's parent would reach plugins.
 func NewRunner(options Options) (*Runner, error) {
-	for _, dir := range options.PluginDirs {
-		// CNI_PATH is a list with ':' between and no escaping.
-		if !filepath.IsAbs(dir) || strings.ContainsAny(dir, ":\x00") {
-			return nil, fmt.Errorf("cannot use plugin folder %q: it must be an absolute path without ':'", dir)
-		}
-	}
-	if len(options.PluginDirs) == 0 {
-		return nil, errors.New("cannot run CNI plugins: no plugin folder is given")
-	}
-	if options.Timeout <= 0 {
-		return nil, fmt.Errorf("cannot run CNI plugins: a timeout of %s is not positive", options.Timeout)
+	r := &Runner{}
+	if err := r.Change(Settings{PluginDirs: options.PluginDirs, Timeout: options.Timeout, DumpEnv: options.DumpEnv}); err != nil {
+		return nil, err
 	}
 	if !filepath.IsAbs(options.CacheDir) {
 		return nil, fmt.Errorf("cannot use cache folder %q: it must be an absolute path", options.CacheDir)
@@ -68,7 +69,8 @@ func NewRunner(options Options) (*Runner, error) {
 	if options.Logger == nil {
 		options.Logger = slog.Default()
 	}
-	return &Runner{options: options}, nil
+	r.options = options
+	return r, nil
 }
 
 // Add runs the chain with ADD and returns the last plugin's result (CNI spec 1.1,
@@ -76,21 +78,29 @@ func NewRunner(options Options) (*Runner, error) {
 // context of its own. Nothing is run if a plugin of the chain is missing.
 //
 // Errors: ErrInvalidInvocation, ErrPluginMissing, ErrPluginUnsafe, *PluginError
-// (also ErrTimeout).
+// (also ErrTimeout), and those of fair.Queue.
 func (r *Runner) Add(ctx context.Context, n *Network, inv Invocation) (*types100.Result, error) {
 	if err := inv.validate("ADD"); err != nil {
 		return nil, err
 	}
-	if err := n.Check(r.options.PluginDirs); err != nil {
+	s := r.settings(n)
+	if err := n.Check(s.PluginDirs); err != nil {
 		return nil, err
 	}
-	ctx, cancel := context.WithTimeout(ctx, r.options.Timeout)
+	ctx, leave, err := r.turn(ctx, inv, fair.Make)
+	if err != nil {
+		return nil, err
+	}
+	defer leave()
+	ctx, cancel := context.WithTimeout(ctx, s.Timeout)
 	defer cancel()
 	cache := r.cacheDir(inv)
+	faultpoint.Hit("before cache folder")
 	if err := os.Mkdir(cache, 0o700); err != nil && !errors.Is(err, os.ErrExist) {
 		return nil, fmt.Errorf("cannot make the attachment's cache folder: %w", err)
 	}
-	lib := libcni.NewCNIConfigWithCacheDir(r.options.PluginDirs, cache, &pluginExec{runner: r})
+	faultpoint.Hit("after cache folder")
+	lib := libcni.NewCNIConfigWithCacheDir(s.PluginDirs, cache, &pluginExec{runner: r, settings: s})
 	result, err := lib.AddNetworkList(ctx, n.list, inv.runtimeConf())
 	if err != nil {
 		return nil, plain(err)
@@ -104,17 +114,26 @@ func (r *Runner) Add(ctx context.Context, n *Network, inv Invocation) (*types100
 
 // Check runs the chain with CHECK: an error says that the interface is no longer as
 // ADD left it, or that a plugin could not tell. Networks with "disableCheck" are
-// always well; those of a cniVersion before 0.4.0 cannot be checked, which is an error.
+// always well; those of a cniVersion before 0.4.0 cannot be checked, which is ErrNoCheck.
 func (r *Runner) Check(ctx context.Context, n *Network, inv Invocation) error {
 	if err := inv.validate("CHECK"); err != nil {
 		return err
 	}
-	if err := n.Check(r.options.PluginDirs); err != nil {
+	s := r.settings(n)
+	if err := n.Check(s.PluginDirs); err != nil {
 		return err
 	}
-	ctx, cancel := context.WithTimeout(ctx, r.options.Timeout)
+	if version := n.list.CNIVersion; strings.HasPrefix(version, "0.3.") {
+		return fmt.Errorf("%w: \"cniVersion\" %s has none, and 0.4.0 is the first that has", ErrNoCheck, version)
+	}
+	ctx, leave, err := r.turn(ctx, inv, fair.Make)
+	if err != nil {
+		return err
+	}
+	defer leave()
+	ctx, cancel := context.WithTimeout(ctx, s.Timeout)
 	defer cancel()
-	lib := libcni.NewCNIConfigWithCacheDir(r.options.PluginDirs, r.cacheDir(inv), &pluginExec{runner: r})
+	lib := libcni.NewCNIConfigWithCacheDir(s.PluginDirs, r.cacheDir(inv), &checkExec{pluginExec{runner: r, settings: s}, inv.Current})
 	if err := lib.CheckNetworkList(ctx, n.list, withCachedCapabilities(lib, n, inv)); err != nil {
 		return plain(err)
 	}
@@ -132,18 +151,37 @@ func (r *Runner) Del(ctx context.Context, n *Network, inv Invocation) error {
 	if err := inv.validate("DEL"); err != nil {
 		return err
 	}
-	ctx, cancel := context.WithTimeout(ctx, r.options.Timeout)
+	s := r.settings(n)
+	ctx, leave, err := r.turn(ctx, inv, fair.Remove)
+	if err != nil {
+		return err
+	}
+	defer leave()
+	ctx, cancel := context.WithTimeout(ctx, s.Timeout)
 	defer cancel()
 	cache := r.cacheDir(inv)
-	del := &delExec{pluginExec: pluginExec{runner: r}, left: len(n.chain)}
-	lib := libcni.NewCNIConfigWithCacheDir(r.options.PluginDirs, cache, del)
+	del := &delExec{pluginExec: pluginExec{runner: r, settings: s}, left: len(n.chain)}
+	lib := libcni.NewCNIConfigWithCacheDir(s.PluginDirs, cache, del)
 	if err := lib.DelNetworkList(ctx, n.list, withCachedCapabilities(lib, n, inv)); err != nil {
 		return errors.Join(append(del.errs, del.unseen(err))...)
 	}
-	if err := os.RemoveAll(cache); err != nil {
+	faultpoint.Hit("before cache removal")
+	err = os.RemoveAll(cache)
+	faultpoint.Hit("after cache removal")
+	if err != nil {
 		return fmt.Errorf("cannot remove the attachment's cache folder: %w", err)
 	}
 	return nil
+}
+
+// turn waits for a turn of the user who is in the container id.
+func (r *Runner) turn(ctx context.Context, inv Invocation, kind fair.Kind) (context.Context, func(), error) {
+	text, _, _ := strings.Cut(inv.ContainerID, ".")
+	uid, err := strconv.ParseUint(text, 10, 32)
+	if err != nil {
+		return nil, nil, fmt.Errorf("%w: container id %s does not begin with a uid", ErrInvalidInvocation, quoteName(inv.ContainerID))
+	}
+	return r.options.Turns.Enter(ctx, uint32(uid), kind)
 }
 
 func (r *Runner) cacheDir(inv Invocation) string {

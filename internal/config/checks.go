@@ -10,6 +10,8 @@ import (
 	"strconv"
 	"strings"
 	"unicode"
+
+	"github.com/net-porter/net-porter/internal/nearest"
 )
 
 // maxPath is PATH_MAX less its NUL: path_resolution(7).
@@ -25,7 +27,7 @@ const maxName = 256
 
 func (r *reader) notOneOf(at *node, text string, names ...string) {
 	hint := ""
-	if near := nearest(text, names); near != "" {
+	if near := nearest.Name(text, names); near != "" {
 		hint = "did you mean " + quote(near) + "?"
 	}
 	last := len(names) - 1

@@ -5,6 +5,9 @@
 // a value of the wrong type is an error with its line and column. What the file
 // does not allow is denied: a resource without an allow list allows nobody.
 //
+// Files in config.d beside it add resources and grants, each of which is one file's alone
+// (dropin.go).
+//
 // The way of a file is: bytes, a tree of nodes that know where they were written
 // (syntax.go), the file's shape as raw types (raw.go), the validated [Config]
 // (validate.go, resource.go). A new key is a line in raw.go and its check there.
@@ -15,6 +18,8 @@ import (
 	"log/slog"
 	"strconv"
 	"time"
+
+	"github.com/net-porter/net-porter/internal/addrrange"
 )
 
 // DefaultPath is the configuration file that is read when no other is named.
@@ -35,20 +40,36 @@ const (
 	DefaultLogFormat    = "text"
 )
 
+// The limits that the file leaves out. A pod of a hundred containers comes one by one,
+// since podman holds its network lock; these are for those who mean harm, and for
+// everybody's containers that start at once when the machine does.
+const (
+	DefaultConnectionsPerUser = 64
+	DefaultRequestsPerUser    = 16 // at most limits.connections_per_user
+	DefaultRatePerUser        = 50
+	DefaultPluginRuns         = 32
+	DefaultPluginRunsPerUser  = 8 // at most limits.plugin_runs
+)
+
 // DefaultPluginDirs returns the directories that CNI plugins are looked for in, in
 // this order, when the file does not say.
 func DefaultPluginDirs() []string {
 	return []string{"/usr/lib/net-porter/cni", "/opt/cni/bin", "/usr/lib/cni", "/usr/libexec/cni"}
 }
 
-// Config is a validated configuration. Two files that mean the same give equal values.
+// Config is a validated configuration. Two files that mean the same give values that are
+// equal but for their Places.
 type Config struct {
 	Socket    Socket
 	Metrics   Metrics
 	CNI       CNI
 	StateDir  string     // absolute; StateDir/dhcp.sock fits a socket address (unix(7))
 	Resources []Resource // names are unique; may be empty, never nil
-	Log       Log
+	// MaxAttachmentsPerUser is how many attachments a user may have on all resources
+	// together; 0: any number.
+	MaxAttachmentsPerUser int
+	Limits                Limits
+	Log                   Log
 }
 
 // Socket says where the daemon listens and who may connect. It is not used for a
@@ -80,18 +101,84 @@ const (
 	MaxCNITimeout = 2 * time.Minute
 )
 
-// Resource is a network that users may attach to. An empty allow list allows nobody.
+// Place is where something was written.
+type Place struct {
+	File string
+	Line int // from 1
+}
+
+// String is "file:line".
+func (p Place) String() string { return p.File + ":" + strconv.Itoa(p.Line) }
+
+// Allowed is somebody who may use a resource, with addresses that it gives.
+type Allowed struct {
+	Principal
+	At Place
+}
+
+// Grant is what some users may have on a resource beyond an address that it gives. Who
+// has one may use the resource. It names a user or a group, and grants something.
+type Grant struct {
+	Users, Groups  []Principal // in the file's order, no duplicates
+	StaticIPs      []addrrange.IP
+	StaticMACs     []addrrange.MAC
+	MaxAttachments int // of each of the users on the resource; 0: the grant does not say
+	At             Place
+}
+
+// MaxQuota is the greatest number of attachments that may be written as a bound.
+const MaxQuota = 1_000_000
+
+// Limits are what users may have going on at a time. Those of one user do not bind root,
+// except PluginRunsPerUser.
+type Limits struct {
+	ConnectionsPerUser int // open at a time; from MinConnectionsPerUser to MaxConnectionsPerUser
+	RequestsPerUser    int // attaches, detaches and checks in flight; from 1 to ConnectionsPerUser
+	RatePerUser        int // of these, how many may begin in a second; from 1 to MaxRatePerUser
+	PluginRuns         int // chains of plugins at a time, of everybody's; from 1 to MaxPluginRuns
+	PluginRunsPerUser  int // and of one user's; from 1 to PluginRuns
+}
+
+// The bounds of limits. The daemon lets in 4,096 connections in all. A podman that finds
+// no connection free is worse off than one that waits for a turn, so some are needed. A
+// chain takes a dozen threads (systemd's TasksMax), and more than hundreds at once would
+// make each of them slower than a queue does.
+const (
+	MinConnectionsPerUser = 4
+	MaxConnectionsPerUser = 4096
+	MaxRatePerUser        = 10_000
+	MaxPluginRuns         = 256
+)
+
+// Resource is a network that users may attach to. Without an allow list and grants nobody
+// may.
 type Resource struct {
-	Name        string      // names a file in CNI.ConfigDir: [A-Za-z0-9][A-Za-z0-9_.-]{0,62}, without ".."
-	AllowUsers  []Principal // in the file's order, no duplicates
-	AllowGroups []Principal // in the file's order, no duplicates
-	Identity    Identity    // one of the constants
-	MAC         MAC         // one of the constants
-	DHCP        DHCP
+	At          Place     // where it was written
+	Name        string    // names a file in CNI.ConfigDir: [A-Za-z0-9][A-Za-z0-9_.-]{0,62}, without ".."
+	AllowUsers  []Allowed // in the file's order, no duplicates
+	AllowGroups []Allowed // in the file's order, no duplicates
+	Grants      []Grant   // in the file's order
+	// MaxAttachmentsPerUser is how many attachments a user may have on the resource whose
+	// grants do not say; 0: any number.
+	MaxAttachmentsPerUser int
+	OnRevoke              OnRevoke // one of the constants
+	// Enforce: containers cannot send from MACs and addresses other than theirs.
+	Enforce  bool
+	Identity Identity // one of the constants
+	MAC      MAC      // one of the constants
+	DHCP     DHCP
 	// IPv6Wait is how long an attach waits for addresses from router advertisements
 	// (RFC 4862), so that its result names them; 0 to MaxIPv6Wait, shorter than CNI.Timeout.
 	IPv6Wait time.Duration
 }
+
+// OnRevoke says what becomes of live attachments whose user may not have them any more.
+type OnRevoke string
+
+const (
+	RevokeKeep   OnRevoke = "keep"   // they stay until the container ends
+	RevokeDetach OnRevoke = "detach" // they are detached at once
+)
 
 // Identity says by what a container is known again when it is made anew: with the
 // same identity it is the same machine to the LAN's DHCP servers.
@@ -152,18 +239,5 @@ type Log struct {
 // Every fault is an *[Error]; several are joined with [errors.Join] in the order
 // in which they are written in the file.
 func Parse(name string, data []byte) (*Config, error) {
-	root, err := parseSyntax(name, data)
-	if err != nil {
-		return nil, err
-	}
-	r := &reader{file: name, data: data}
-	raw, ok := object[rawConfig](r, root)
-	if !ok {
-		return nil, r.err()
-	}
-	c := r.config(raw)
-	if err := r.err(); err != nil {
-		return nil, err
-	}
-	return c, nil
+	return parseAll(source{name, data}, nil)
 }

@@ -39,7 +39,35 @@ func parse(t *testing.T, text string) *config.Config {
 	if err != nil {
 		t.Fatal(err)
 	}
+	if err := config.SchemaFault(t, text); err != nil {
+		t.Errorf("the schema refuses what is right: %v", err)
+	}
 	return c
+}
+
+// withoutPlaces clears every Place, since files that mean the same are written differently.
+func withoutPlaces(c *config.Config) *config.Config {
+	for i := range c.Resources {
+		r := &c.Resources[i]
+		r.At = config.Place{}
+		for _, list := range [][]config.Allowed{r.AllowUsers, r.AllowGroups} {
+			for j := range list {
+				list[j].At = config.Place{}
+			}
+		}
+		for j := range r.Grants {
+			r.Grants[j].At = config.Place{}
+		}
+	}
+	return c
+}
+
+func allowed(principals ...config.Principal) []config.Allowed {
+	var list []config.Allowed
+	for _, p := range principals {
+		list = append(list, config.Allowed{Principal: p})
+	}
+	return list
 }
 
 func TestSeedExample(t *testing.T) {
@@ -53,15 +81,17 @@ func TestSeedExample(t *testing.T) {
 		StateDir: "/var/lib/net-porter",
 		Resources: []config.Resource{{
 			Name:        "macvlan-dhcp",
-			AllowUsers:  []config.Principal{{Name: "podman"}},
-			AllowGroups: []config.Principal{{Name: "root"}},
+			AllowUsers:  allowed(config.Principal{Name: "podman"}),
+			AllowGroups: allowed(config.Principal{Name: "root"}),
+			OnRevoke:    config.RevokeKeep,
 			Identity:    config.IdentityContainerName,
 			MAC:         config.MACStable,
 			DHCP:        config.DHCP{Timeout: 15 * time.Second, ConflictDetection: true},
 		}},
-		Log: config.Log{Level: slog.LevelInfo, Format: "text", DumpEnv: true},
+		Limits: config.Limits{ConnectionsPerUser: 64, RequestsPerUser: 16, RatePerUser: 50, PluginRuns: 32, PluginRunsPerUser: 8},
+		Log:    config.Log{Level: slog.LevelInfo, Format: "text", DumpEnv: true},
 	}
-	if got := parse(t, seedExample); !reflect.DeepEqual(got, want) {
+	if got := withoutPlaces(parse(t, seedExample)); !reflect.DeepEqual(got, want) {
 		t.Errorf("got  %+v\nwant %+v", got, want)
 	}
 }
@@ -89,9 +119,10 @@ func TestEveryKey(t *testing.T) {
 		"state_dir": "/srv/state",
 		"resources": [
 			{"name": "a", "allow_users": [1000, "1001", "DOM\\Jo Doe", "jo@example.com", "müller", "host$"], "allow_group": [4294967294],
-				"identity": "container-id", "mac": "random", "dhcp": {"timeout": "1m", "conflict_detection": false}, "ipv6_wait": "2.5s"},
+				"on_revoke": "detach", "identity": "container-id", "mac": "random", "dhcp": {"timeout": "1m", "conflict_detection": false}, "ipv6_wait": "2.5s"},
 			{"name": "B.2_x-y"}
 		],
+		"limits": {"connections_per_user": 4096, "requests_per_user": 100, "rate_per_user": 1, "plugin_runs": 256, "plugin_runs_per_user": 256},
 		"log": {"level": "debug", "format": "json", "dump_env": {"enabled": false}}
 	}`)
 	want := &config.Config{
@@ -102,20 +133,22 @@ func TestEveryKey(t *testing.T) {
 		Resources: []config.Resource{
 			{
 				Name: "a",
-				AllowUsers: []config.Principal{{ID: 1000, Numeric: true}, {ID: 1001, Numeric: true}, {Name: `DOM\Jo Doe`},
-					{Name: "jo@example.com"}, {Name: "müller"}, {Name: "host$"}},
-				AllowGroups: []config.Principal{{ID: 4294967294, Numeric: true}},
+				AllowUsers: allowed(config.Principal{ID: 1000, Numeric: true}, config.Principal{ID: 1001, Numeric: true}, config.Principal{Name: `DOM\Jo Doe`},
+					config.Principal{Name: "jo@example.com"}, config.Principal{Name: "müller"}, config.Principal{Name: "host$"}),
+				AllowGroups: allowed(config.Principal{ID: 4294967294, Numeric: true}),
+				OnRevoke:    config.RevokeDetach,
 				Identity:    config.IdentityContainerID, MAC: config.MACRandom,
 				DHCP: config.DHCP{Timeout: time.Minute}, IPv6Wait: 2500 * time.Millisecond,
 			},
 			{
-				Name: "B.2_x-y", Identity: config.IdentityContainerName, MAC: config.MACStable,
+				Name: "B.2_x-y", OnRevoke: config.RevokeKeep, Identity: config.IdentityContainerName, MAC: config.MACStable,
 				DHCP: config.DHCP{Timeout: 15 * time.Second, ConflictDetection: true},
 			},
 		},
-		Log: config.Log{Level: slog.LevelDebug, Format: "json"},
+		Limits: config.Limits{ConnectionsPerUser: 4096, RequestsPerUser: 100, RatePerUser: 1, PluginRuns: 256, PluginRunsPerUser: 256},
+		Log:    config.Log{Level: slog.LevelDebug, Format: "json"},
 	}
-	if !reflect.DeepEqual(got, want) {
+	if !reflect.DeepEqual(withoutPlaces(got), want) {
 		t.Errorf("got  %+v\nwant %+v", got, want)
 	}
 }
@@ -129,6 +162,14 @@ func TestNothingIsAllowedUnlessWritten(t *testing.T) {
 		if len(r.AllowUsers)+len(r.AllowGroups) != 0 {
 			t.Errorf("%s allows %v %v", text, r.AllowUsers, r.AllowGroups)
 		}
+	}
+}
+
+// A limit that is lowered needs no second key to go with it.
+func TestLimitsOfOneFollowTheLimitsOfAll(t *testing.T) {
+	got := parse(t, `{"resources": [], "limits": {"plugin_runs": 2, "connections_per_user": 5}}`).Limits
+	if want := (config.Limits{ConnectionsPerUser: 5, RequestsPerUser: 5, RatePerUser: 50, PluginRuns: 2, PluginRunsPerUser: 2}); got != want {
+		t.Errorf("got  %+v\nwant %+v", got, want)
 	}
 }
 

@@ -1,12 +1,23 @@
 package config_test
 
 import (
+	"encoding/json"
 	"errors"
+	"slices"
 	"strings"
 	"testing"
 
 	"github.com/net-porter/net-porter/internal/config"
 )
+
+// beyondSchema are the cases that a JSON Schema cannot tell: those of values that depend on
+// others, of bytes, and of what JSON decoders do not show.
+var beyondSchema = []string{
+	"one user's share is more than all", "more requests than connections",
+	"duplicate key", "escaped duplicate", "same name", "same principal", "plugin dir twice", "long state_dir",
+	"invisible character", "uid that wraps to root", "timeout of a day", "dhcp timeout too short", "dhcp timeout too long",
+	"dhcp timeout as long as the default of cni.timeout", "dhcp timeout longer than cni.timeout", "ipv6_wait too long", "ipv6_wait as long as cni.timeout",
+}
 
 // The texts are what users see; they are part of the interface.
 func TestErrorTexts(t *testing.T) {
@@ -54,7 +65,7 @@ func TestErrorTexts(t *testing.T) {
 		{"mistyped inner key", resource(`{"name": "a", "alow_users": []}`), `c:1:30: unknown key "alow_users" in resources[0] (did you mean "allow_users"?)`},
 		{"part of a key", resource(`{"name": "a", "users": []}`), `c:1:30: unknown key "users" in resources[0] (did you mean "allow_users"?)`},
 		{"strange key", with(`"log": {"xyzzy": 1}`), `c:1:27: unknown key "xyzzy" in log (known keys: "level", "format", "dump_env")`},
-		{"terminal escape in key", with(`"\u001b[2J": 1`), `c:1:19: unknown key "\x1b[2J" (known keys: "domain_socket", "metrics", "cni", "state_dir", "resources", "log")`},
+		{"terminal escape in key", with(`"\u001b[2J": 1`), `c:1:19: unknown key "\x1b[2J" (known keys: "domain_socket", "metrics", "cni", "state_dir", "resources", "limits", "log", "max_attachments_per_user")`},
 		{"duplicate key", "{\"resources\": [],\n\"resources\": []}", `c:2:1: the key "resources" is written twice (it is on line 1 already)`},
 		{"both spellings", resource(`{"name": "a", "allow_users": [], "allow_user": []}`), `c:1:49: the key is written twice: "allow_user" is another spelling of "allow_users" (it is on line 1 already)`},
 		{"escaped duplicate", `{"resources": [], "\u0072esources": []}`, `c:1:19: the key "resources" is written twice (it is on line 1 already)`},
@@ -92,6 +103,20 @@ func TestErrorTexts(t *testing.T) {
 		{"log level", with(`"log": {"level": "warning"}`), `c:1:36: log.level must be debug, info, warn or error, not "warning" (did you mean "warn"?)`},
 		{"log level in capitals", with(`"log": {"level": "INFO"}`), `c:1:36: log.level must be debug, info, warn or error, not "INFO" (did you mean "info"?)`},
 		{"log format", with(`"log": {"format": "jsn"}`), `c:1:37: log.format must be text or json, not "jsn" (did you mean "json"?)`},
+
+		// Limits.
+		{"strange limit", with(`"limits": {"rate": 5}`), `c:1:30: unknown key "rate" in limits (did you mean "rate_per_user"?)`},
+		{"mistyped limit", with(`"limits": {"plugin_run": 5}`), `c:1:30: unknown key "plugin_run" in limits (did you mean "plugin_runs"?)`},
+		{"limit as string", with(`"limits": {"rate_per_user": "5"}`), `c:1:47: limits.rate_per_user must be a number, not the string "5" (write it without the quotes)`},
+		{"limit null", with(`"limits": {"rate_per_user": null}`), `c:1:47: limits.rate_per_user must be a number, not null (leave the key out to get the default)`},
+		{"limit of nothing", with(`"limits": {"rate_per_user": 0}`), `c:1:47: limits.rate_per_user must be a whole number from 1 to 10000, not 0`},
+		{"limit below nothing", with(`"limits": {"plugin_runs": -1}`), `c:1:45: limits.plugin_runs must be a whole number from 1 to 256, not -1`},
+		{"limit with fraction", with(`"limits": {"plugin_runs": 1.5}`), `c:1:45: limits.plugin_runs must be a whole number from 1 to 256, not 1.5`},
+		{"limit out of all bounds", with(`"limits": {"connections_per_user": 1e99}`), `c:1:54: limits.connections_per_user must be a whole number from 4 to 4096, not 1e99`},
+		{"too few connections", with(`"limits": {"connections_per_user": 3}`), `c:1:54: limits.connections_per_user must be a whole number from 4 to 4096, not 3`},
+		{"one user's share is more than all", with(`"limits": {"plugin_runs_per_user": 33}`), `c:1:54: limits.plugin_runs_per_user must be at most limits.plugin_runs, which is 32 by default, not 33 (one user cannot have more than all)`},
+		{"more requests than connections", with("\"limits\": {\"requests_per_user\": 9,\n\"connections_per_user\": 8}"), `c:1:51: limits.requests_per_user must be at most limits.connections_per_user, which is 8 on line 2, not 9 (each request has a connection)`},
+		{"a limit at fault is one fault", with(`"limits": {"plugin_runs": 0, "plugin_runs_per_user": 99}`), `c:1:45: limits.plugin_runs must be a whole number from 1 to 256, not 0`},
 
 		// Resources and principals.
 		{"name out of the directory", resource(`{"name": "../a"}`), `c:1:25: resources[0].name must be letters, digits, '-', '_' and '.', starting with a letter or digit, not "../a" (it is the name of a file in cni.config_dir)`},
@@ -149,6 +174,9 @@ func TestErrorTexts(t *testing.T) {
 			var e *config.Error
 			if err != nil && !errors.As(err, &e) {
 				t.Errorf("%T is not a *config.Error", err)
+			}
+			if json.Valid([]byte(c.text)) && (config.SchemaFault(t, c.text) == nil) != slices.Contains(beyondSchema, c.name) {
+				t.Errorf("the schema says %v", config.SchemaFault(t, c.text))
 			}
 		})
 	}

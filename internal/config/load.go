@@ -14,10 +14,11 @@ import (
 // by mistake does not fill the memory of a daemon that runs as root.
 const maxSize = 1 << 20
 
-// Load reads the configuration file at path. Besides what [Parse] refuses, it
-// refuses a file that somebody else than root and the running user can write:
-// whoever writes it decides who gets onto the LAN. Errors are *[Error]; a missing
-// file is fs.ErrNotExist as well.
+// Load reads the configuration file at path, and the files in config.d beside it that
+// end in .json, in the order of their names. Besides what [Parse] refuses, it refuses a
+// file that somebody else than root and the running user can write: whoever writes it
+// decides who gets onto the LAN. Errors are *[Error]; a missing file is fs.ErrNotExist as
+// well.
 //
 // The directories above need no check of their own: who can write one can only put
 // a file in place that is theirs, and that is refused for its owner.
@@ -26,7 +27,25 @@ func Load(path string) (*Config, error) {
 	if err != nil {
 		return nil, err
 	}
-	return Parse(path, data)
+	names, err := dropIns(path)
+	if err != nil {
+		return nil, err
+	}
+	var more []source
+	var errs []error
+	for _, name := range names {
+		data, err := readTrusted(name)
+		if err != nil {
+			errs = append(errs, err)
+			continue
+		}
+		more = append(more, source{name, data})
+	}
+	c, err := parseAll(source{path, data}, more)
+	if err := errors.Join(append([]error{err}, errs...)...); err != nil {
+		return nil, err
+	}
+	return c, nil
 }
 
 func readTrusted(path string) ([]byte, error) {

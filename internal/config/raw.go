@@ -9,7 +9,10 @@ type rawConfig struct {
 	cni       value[rawCNI]
 	stateDir  value[string]
 	resources value[[]value[rawResource]]
+	limits    value[rawLimits]
 	log       value[rawLog]
+
+	maxAttachmentsPerUser value[string]
 }
 
 func (c *rawConfig) keys() []key {
@@ -19,7 +22,9 @@ func (c *rawConfig) keys() []key {
 		{name: "cni", read: one(&c.cni, object[rawCNI])},
 		{name: "state_dir", read: one(&c.stateDir, text)},
 		{name: "resources", required: true, read: many(&c.resources, object[rawResource])},
+		{name: "limits", read: one(&c.limits, object[rawLimits])},
 		{name: "log", read: one(&c.log, object[rawLog])},
+		{name: "max_attachments_per_user", read: one(&c.maxAttachmentsPerUser, number)},
 	}
 }
 
@@ -73,6 +78,11 @@ type rawResource struct {
 	mac         value[string]
 	dhcp        value[rawDHCP]
 	ipv6Wait    value[string]
+	grants      value[[]value[rawGrant]]
+	onRevoke    value[string]
+	enforce     value[bool]
+
+	maxAttachmentsPerUser value[string]
 }
 
 func (r *rawResource) keys() []key {
@@ -84,6 +94,51 @@ func (r *rawResource) keys() []key {
 		{name: "mac", read: one(&r.mac, text)},
 		{name: "dhcp", read: one(&r.dhcp, object[rawDHCP])},
 		{name: "ipv6_wait", read: one(&r.ipv6Wait, duration)},
+		{name: "grants", spellings: []string{"grant"}, read: many(&r.grants, object[rawGrant])},
+		{name: "max_attachments_per_user", read: one(&r.maxAttachmentsPerUser, number)},
+		{name: "on_revoke", read: one(&r.onRevoke, text)},
+		{name: "enforce", read: one(&r.enforce, boolean)},
+	}
+}
+
+// rawDropIn is a file of config.d.
+type rawDropIn struct {
+	resources value[[]value[rawResource]]
+	grants    value[[]value[rawNamedGrant]]
+}
+
+func (d *rawDropIn) keys() []key {
+	return []key{
+		{name: "resources", spellings: []string{"resource"}, read: many(&d.resources, object[rawResource])},
+		{name: "grants", spellings: []string{"grant"}, read: many(&d.grants, object[rawNamedGrant])},
+	}
+}
+
+// rawNamedGrant is a grant on a resource that another file may have.
+type rawNamedGrant struct {
+	rawGrant
+	resource value[string]
+}
+
+func (g *rawNamedGrant) keys() []key {
+	return append([]key{{name: "resource", required: true, read: one(&g.resource, text)}}, g.rawGrant.keys()...)
+}
+
+type rawGrant struct {
+	users          value[[]value[rawPrincipal]]
+	groups         value[[]value[rawPrincipal]]
+	staticIPs      value[[]value[string]]
+	staticMACs     value[[]value[string]]
+	maxAttachments value[string]
+}
+
+func (g *rawGrant) keys() []key {
+	return []key{
+		{name: "users", spellings: []string{"user"}, read: many(&g.users, principal)},
+		{name: "groups", spellings: []string{"group"}, read: many(&g.groups, principal)},
+		{name: "static_ips", spellings: []string{"static_ip"}, read: many(&g.staticIPs, text)},
+		{name: "static_macs", spellings: []string{"static_mac"}, read: many(&g.staticMACs, text)},
+		{name: "max_attachments", read: one(&g.maxAttachments, number)},
 	}
 }
 
@@ -96,6 +151,24 @@ func (d *rawDHCP) keys() []key {
 	return []key{
 		{name: "timeout", read: one(&d.timeout, duration)},
 		{name: "conflict_detection", read: one(&d.conflictDetection, boolean)},
+	}
+}
+
+type rawLimits struct {
+	connectionsPerUser value[string]
+	requestsPerUser    value[string]
+	ratePerUser        value[string]
+	pluginRuns         value[string]
+	pluginRunsPerUser  value[string]
+}
+
+func (l *rawLimits) keys() []key {
+	return []key{
+		{name: "connections_per_user", read: one(&l.connectionsPerUser, number)},
+		{name: "requests_per_user", read: one(&l.requestsPerUser, number)},
+		{name: "rate_per_user", read: one(&l.ratePerUser, number)},
+		{name: "plugin_runs", read: one(&l.pluginRuns, number)},
+		{name: "plugin_runs_per_user", read: one(&l.pluginRunsPerUser, number)},
 	}
 }
 

@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+
+	"github.com/net-porter/net-porter/internal/nearest"
 )
 
 // maxErrors bounds how many faults of one file are shown.
@@ -16,6 +18,8 @@ type reader struct {
 	file string
 	data []byte
 	errs []*Error
+
+	newlines []int // their offsets, once they were asked for
 }
 
 // fault records what is wrong with n. The message follows the value's name, as in
@@ -31,6 +35,13 @@ func (r *reader) fault(n *node, hint, format string, args ...any) {
 func (r *reader) faultAt(offset int, hint, message string) {
 	if !r.full() {
 		r.errs = append(r.errs, newError(r.file, r.data, offset, hint, message))
+	}
+}
+
+// faultOnLine records a fault of something that was read already.
+func (r *reader) faultOnLine(line int, hint, message string) {
+	if !r.full() {
+		r.errs = append(r.errs, &Error{File: r.file, Line: line, Column: 1, Message: message, Hint: hint})
 	}
 }
 
@@ -72,21 +83,44 @@ type key struct {
 	name      string
 	spellings []string // accepted instead of name
 	required  bool
-	read      func(*reader, *node)
+	read      reading
+}
+
+// reading is how a key's value is read, and what it has to look like, which the test of
+// the JSON Schema holds against that.
+type reading struct {
+	do func(*reader, *node)
+	// list: the value is a list of what follows.
+	list bool
+	// as is the decode function; of an object, keys are its own.
+	as   any
+	keys func() []key
+}
+
+// readingOf is a reading of values, or of a list of them, without its do.
+func readingOf[T any](as decode[T], list bool) reading {
+	shape := reading{list: list, as: as}
+	if o, ok := any(new(T)).(interface{ keys() []key }); ok {
+		shape.keys = o.keys
+	}
+	return shape
 }
 
 // one reads a key's value.
-func one[T any](to *value[T], as decode[T]) func(*reader, *node) {
-	return func(r *reader, n *node) {
+func one[T any](to *value[T], as decode[T]) reading {
+	shape := readingOf(as, false)
+	shape.do = func(r *reader, n *node) {
 		to.at = n
 		to.what, to.ok = as(r, n)
 	}
+	return shape
 }
 
 // many reads a key's list of values. Items of the wrong type are left out; they
 // have been recorded as faults.
-func many[T any](to *value[[]value[T]], as decode[T]) func(*reader, *node) {
-	return func(r *reader, n *node) {
+func many[T any](to *value[[]value[T]], as decode[T]) reading {
+	shape := readingOf(as, true)
+	shape.do = func(r *reader, n *node) {
 		to.at = n
 		if n.kind != kindArray {
 			hint := ""
@@ -104,6 +138,7 @@ func many[T any](to *value[[]value[T]], as decode[T]) func(*reader, *node) {
 			}
 		}
 	}
+	return shape
 }
 
 // keyed is a pointer to a raw type.
@@ -136,7 +171,7 @@ func object[T any, P keyed[T]](r *reader, n *node) (T, bool) {
 		}
 		seen[k.name] = m
 		m.value.path = join(n.path, m.name)
-		k.read(r, m.value)
+		k.read.do(r, m.value)
 	}
 	for _, k := range keys {
 		if _, given := seen[k.name]; k.required && !given {
@@ -185,7 +220,7 @@ func (r *reader) unknownKey(n *node, m member, keys []key) {
 		names = append(names, k.spellings...)
 	}
 	hint := ""
-	if near := nearest(m.name, names); near != "" {
+	if near := nearest.Name(m.name, names); near != "" {
 		hint = "did you mean " + quote(near) + "?"
 	} else {
 		for i, k := range keys {

@@ -11,15 +11,24 @@ func (r *reader) resources(raw []value[rawResource], cniTimeout value[time.Durat
 	first := make(map[string]*node)
 	for _, item := range raw {
 		res := Resource{
+			At:          r.place(item.at),
 			Name:        checked(item.what.name, "", r.resourceName),
-			AllowUsers:  r.principals(item.what.allowUsers.what),
-			AllowGroups: r.principals(item.what.allowGroups.what),
+			AllowUsers:  r.allowed(item.what.allowUsers.what),
+			AllowGroups: r.allowed(item.what.allowGroups.what),
+			Grants:      r.grants(item.what.grants.what),
 			Identity:    checked(item.what.identity, IdentityContainerName, r.identity),
 			MAC:         checked(item.what.mac, MACStable, r.mac),
 			DHCP:        r.dhcp(item.what.dhcp.what, cniTimeout),
 			IPv6Wait: checked(item.what.ipv6Wait, 0, func(at *node, text string) (time.Duration, bool) {
 				return r.within(at, text, 0, MaxIPv6Wait, cniTimeout)
 			}),
+			OnRevoke:              checked(item.what.onRevoke, RevokeKeep, r.onRevoke),
+			Enforce:               item.what.enforce.what,
+			MaxAttachmentsPerUser: checked(item.what.maxAttachmentsPerUser, 0, r.quota),
+		}
+		if res.Enforce && res.MAC == MACRandom {
+			r.fault(item.what.enforce.at, `what is enforced has to be known before the interface is there; leave "mac" out`,
+				"cannot be true with %s", `"mac": "random"`)
 		}
 		at := item.what.name.at
 		switch before := first[res.Name]; {
@@ -35,29 +44,21 @@ func (r *reader) resources(raw []value[rawResource], cniTimeout value[time.Durat
 	return resources
 }
 
-func (r *reader) principals(raw []value[rawPrincipal]) []Principal {
-	var list []Principal
-	seen := make(map[Principal]bool)
-	for _, item := range raw {
-		p, ok := r.principal(item.at, item.what)
-		switch {
-		case !ok:
-		case seen[p]:
-			r.fault(item.at, "", "is in the list already: %s", quote(p.String()))
-		default:
-			seen[p] = true
-			list = append(list, p)
-		}
-	}
-	return list
-}
-
 func (r *reader) identity(at *node, text string) (Identity, bool) {
 	switch id := Identity(text); id {
 	case IdentityContainerName, IdentityContainerID:
 		return id, true
 	}
 	r.notOneOf(at, text, string(IdentityContainerName), string(IdentityContainerID))
+	return "", false
+}
+
+func (r *reader) onRevoke(at *node, text string) (OnRevoke, bool) {
+	switch o := OnRevoke(text); o {
+	case RevokeKeep, RevokeDetach:
+		return o, true
+	}
+	r.notOneOf(at, text, string(RevokeKeep), string(RevokeDetach))
 	return "", false
 }
 

@@ -47,13 +47,13 @@ func TestLongestWaitsOfAResource(t *testing.T) {
 }
 
 func TestFilesThatMeanTheSameAreEqual(t *testing.T) {
-	want := parse(t, `{"resources": [{"name": "a"}]}`)
+	want := withoutPlaces(parse(t, `{"resources": [{"name": "a"}]}`))
 	for _, entry := range []string{
 		`{"name": "a", "dhcp": {}}`,
 		`{"ipv6_wait": "0", "mac": "stable", "identity": "container-name", "name": "a"}`,
 		`{"name": "a", "dhcp": {"timeout": "15000ms", "conflict_detection": true}, "ipv6_wait": "0h0m"}`,
 	} {
-		if got := parse(t, `{"resources": [`+entry+`]}`); !reflect.DeepEqual(got, want) {
+		if got := withoutPlaces(parse(t, `{"resources": [`+entry+`]}`)); !reflect.DeepEqual(got, want) {
 			t.Errorf("%s gives\n%+v\nwant\n%+v", entry, got, want)
 		}
 	}

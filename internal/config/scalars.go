@@ -64,6 +64,22 @@ func str(r *reader, n *node, want, hint string) (string, bool) {
 	return n.text, true
 }
 
+// number is a number as it was written, whole or not.
+func number(r *reader, n *node) (string, bool) {
+	if n.kind != kindNumber {
+		hint := ""
+		if n.kind == kindString && digits(n.text) {
+			hint = "write it without the quotes"
+		}
+		if n.kind == kindNull {
+			hint = "leave the key out to get the default"
+		}
+		r.wrongType(n, "a number", hint)
+		return "", false
+	}
+	return n.text, true
+}
+
 func boolean(r *reader, n *node) (bool, bool) {
 	if n.kind != kindBool {
 		hint := ""

@@ -35,7 +35,10 @@ func (r *reader) config(raw rawConfig) *Config {
 		CNI:       r.cni(raw.cni.what, timeout.what),
 		StateDir:  checked(raw.stateDir, DefaultStateDir, r.stateDir),
 		Resources: r.resources(raw.resources.what, timeout),
+		Limits:    r.limits(raw.limits.what),
 		Log:       r.log(raw.log.what),
+
+		MaxAttachmentsPerUser: checked(raw.maxAttachmentsPerUser, 0, r.quota),
 	}
 }
 

@@ -116,7 +116,11 @@ func (s *Service) acquire(ctx context.Context, a *Attachment, req *request, fami
 	if err != nil {
 		return Lease{}, err
 	}
+	if g, err = s.witness(ctx, &l, g); err != nil {
+		return Lease{}, err // a release could not be sent from an address that it does not hold
+	}
 	l = l.with(g, s.clock.now())
+	s.opts.Holds(l.ID, l.Interface, l.Address.Addr())
 	x.announce(g, s.logOf(&l))
 	x.link.setMTU(g.MTU, s.logOf(&l))
 	if l.Probe {
@@ -128,6 +132,7 @@ func (s *Service) acquire(ctx context.Context, a *Attachment, req *request, fami
 		s.logOf(&l).Error("a lease cannot be recorded and is given back", "address", l.Address, "error", err)
 		return l, errNotRecorded
 	}
+	s.reconsider(&l)
 	s.logOf(&l).Debug("lease acquired", "address", l.Address, "server", l.Server, "lifetime", l.Lifetime)
 	return l, nil
 }

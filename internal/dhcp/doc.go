@@ -38,6 +38,21 @@
 // sockets that are opened inside are used from anywhere, so that an exchange holds no
 // thread, and closed at its end.
 //
+// # What the host hears itself
+//
+// The namespace of an exchange is its user's, who can keep servers' frames from it and send
+// others in. That a container is held to its addresses (package enforce) would be worth
+// nothing if it could be granted any. There, what an exchange has come to counts only once
+// the server has said the same to the host, which asks it on the parent link, for the MAC
+// that the container is held to ([Options].Witness); and what is recorded is what the host
+// was told, times and all. This is so for renewals, too, since who makes them up would keep
+// an address that the server has given to somebody else meanwhile.
+//
+// It is asked and not only listened to, since what one macvlan sends to another in mode
+// "bridge" passes the parent's network taps as if it came from the LAN. So answers of
+// DHCPv4 are taken as broadcasts, which do not go that way, and those of DHCPv6 at the
+// parent's own address.
+//
 // # What is asked for, and what is applied
 //
 // Without "skipDefault": true in any entry of the IPAM configuration's "request",

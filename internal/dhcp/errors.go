@@ -19,6 +19,8 @@ var (
 	ErrBusy = errors.New("another operation on this interface is under way")
 	// ErrInvalid says that an id, interface name or configuration is not well-formed.
 	ErrInvalid = errors.New("invalid")
+	// ErrUnheard says that only the container has heard that it was granted an address.
+	ErrUnheard = errors.New("the DHCP server does not tell the host that the container was granted the address")
 	// ErrExpired says that the lease's time is over, and that a new one is being asked for.
 	ErrExpired = errors.New("the lease has expired and no DHCP server has granted another one yet")
 	// ErrIPv6 says that it was the IPv6 address that could not be had (DHCPv6).

@@ -59,6 +59,7 @@ type entry struct {
 	// gone on using the address. Should its time be over before there was one try, the
 	// server is asked before the address is taken away.
 	confirm bool
+	doubted bool // to be prolonged at once, unless the host has heard of it
 
 	task   task                    // of the step that runs or was the last
 	cancel context.CancelCauseFunc // of the step that runs, nil if none does
@@ -95,6 +96,7 @@ func (s *Service) beginSteps(ctx context.Context, places Places) time.Duration {
 	}
 	var due []*entry
 	for k, e := range s.entries {
+		s.doubt(k, e, now)
 		switch {
 		case e.cancel != nil || s.expected[k.place()] != nil || e.due == never:
 		case e.due > now:

@@ -100,9 +100,7 @@ func TestLifeOfADHCPv6Lease(t *testing.T) {
 		t.Fatal(err)
 	}
 	k.wantNoLease()
-	if strings.Contains(lan.Leases(), strings.TrimSuffix(addr, "/128")) {
-		t.Errorf("the server still has the lease:\n%s", lan.Leases())
-	}
+	lan.Server().WaitLeases("still has the lease", func(leases string) bool { return !strings.Contains(leases, strings.TrimSuffix(addr, "/128")) })
 }
 
 func TestDHCPv6AddressThatAnotherMachineHasIsDeclined(t *testing.T) {

@@ -52,9 +52,11 @@ func TestServerThatIsAwayIsRetriedAndNotForgotten(t *testing.T) {
 	k.to(lifetime, "discover no-offer")
 	k.wantState(Selecting)
 	k.wantOn(ns, "")
-	if _, toExpiry, ok := k.Summary(); !ok || toExpiry != 0 {
-		t.Errorf("time to the worst expiry %v, %v", toExpiry, ok)
-	}
+	k.Summary(func(_ string, byState map[string]int, toExpiry time.Duration, ends bool) {
+		if !ends || toExpiry != 0 || byState["selecting"] != 1 || byState["bound"] != 0 {
+			t.Errorf("by state %v; time to the worst expiry %v, %v", byState, toExpiry, ends)
+		}
+	})
 	up(t, ns)
 
 	lan.StartServer()

@@ -25,12 +25,12 @@ type keeper struct {
 	places map[string]*testlab.Netns // by id; nil: not to be reached
 }
 
-func newKeeper(t *testing.T) *keeper {
+func newKeeper(t *testing.T, change ...func(*Options)) *keeper {
 	t.Helper()
 	k := &keeper{clock: newFakeClock(), places: map[string]*testlab.Netns{}}
-	k.harness = newHarness(t, func(o *Options) {
-		o.clock, o.prolongTime, o.discoverTime = k.clock, 1500*time.Millisecond, 1500*time.Millisecond
-	})
+	k.harness = newHarness(t, append(change, func(o *Options) {
+		o.clock, o.prolongTime, o.discoverTime = k.clock, 3*time.Second, 3*time.Second
+	})...)
 	k.keep()
 	t.Cleanup(func() { k.stop() })
 	return k

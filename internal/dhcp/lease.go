@@ -52,6 +52,8 @@ type Lease struct {
 	AcquiredWall time.Time     `json:"acquired_wall"`
 	BootID       string        `json:"boot_id"` // random(4), of the boot that Acquired is of
 
+	// Witnessed: the host has heard of the grant, too.
+	Witnessed bool `json:"witnessed,omitempty"`
 	// Expired: the grant is over, and another one is being looked for.
 	Expired bool `json:"expired,omitempty"`
 	// Refused: the address was refused or is another machine's, so that it is not asked

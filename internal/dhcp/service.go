@@ -9,6 +9,7 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"net/netip"
 	"runtime/debug"
 	"sync"
 	"time"
@@ -46,6 +47,13 @@ type Options struct {
 	Logger *slog.Logger
 	// Observer may be nil.
 	Observer Observer
+	// Holds, if not nil, is called before an interface uses what a server has granted: with
+	// the address that comes to what Leases has of it, or none where that has changed.
+	Holds func(id, ifname string, also netip.Addr)
+	// Witness, if not nil, says of an interface whether the host has to hear of what is
+	// granted to it: on the link of which index, and for which MAC; 0 if not. See
+	// [Service.Recheck].
+	Witness func(id, ifname string) (parent int, mac net.HardwareAddr, err error)
 
 	clock clock // nil: bootClock
 	// What one try to prolong a lease, and one to get a new one, may take; zero means
@@ -101,6 +109,12 @@ func NewService(opts Options) (*Service, error) {
 	}
 	if opts.Observer == nil {
 		opts.Observer = noObserver{}
+	}
+	if opts.Holds == nil {
+		opts.Holds = func(string, string, netip.Addr) {}
+	}
+	if opts.Witness == nil {
+		opts.Witness = func(string, string) (int, net.HardwareAddr, error) { return 0, nil, nil }
 	}
 	if opts.clock == nil {
 		opts.clock = bootClock{}
@@ -159,31 +173,44 @@ func (s *Service) All() []Status {
 	return s.statuses(leases)
 }
 
-// Summary counts leases by state, every state included, and tells how long it is until
-// the first of those that have an end is over; ok is false if none has.
-func (s *Service) Summary() (byState map[string]int, toExpiry time.Duration, ok bool) {
-	byState = map[string]int{}
-	for _, state := range States() {
-		byState[string(state)] = 0
+// Summary tells of each resource that has leases how many are in which state, every state
+// included, and how long it is until the first of those that have an end is over; ends is
+// false if none has.
+func (s *Service) Summary(tell func(resource string, byState map[string]int, toExpiry time.Duration, ends bool)) {
+	type summary struct {
+		byState  map[string]int
+		toExpiry time.Duration
+		ends     bool
 	}
+	all := map[string]*summary{}
 	s.mu.Lock()
-	defer s.mu.Unlock()
 	now := s.clock.now()
 	for _, e := range s.entries {
 		l := &e.lease
 		if l.BootID != s.bootID {
 			continue // it is over, whatever this boot's clock says of it
 		}
-		byState[string(l.stateAt(now))]++
+		of := all[l.Resource]
+		if of == nil {
+			of = &summary{byState: map[string]int{}}
+			for _, state := range States() {
+				of.byState[string(state)] = 0
+			}
+			all[l.Resource] = of
+		}
+		of.byState[string(l.stateAt(now))]++
 		if l.Infinite() || l.Superseded {
 			continue
 		}
 		left := l.left(now) // of an expired one it is 0, as bad as it gets
-		if !ok || left < toExpiry {
-			toExpiry, ok = left, true
+		if !of.ends || left < of.toExpiry {
+			of.toExpiry, of.ends = left, true
 		}
 	}
-	return byState, toExpiry, ok
+	s.mu.Unlock()
+	for resource, of := range all {
+		tell(resource, of.byState, of.toExpiry, of.ends)
+	}
 }
 
 func (s *Service) statuses(leases []Lease) []Status {

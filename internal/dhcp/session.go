@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"strconv"
 	"strings"
 	"sync"
 
@@ -156,6 +157,7 @@ func (s *Service) sendReleaseFromHost(ctx context.Context, l *Lease) error {
 
 func (s *Service) logOf(l *Lease) *slog.Logger {
 	uid, container, _ := strings.Cut(l.ID, ".")
-	return s.log.With("uid", uid, "container", container, "container_name", l.Container,
+	number, _ := strconv.ParseUint(uid, 10, 32) // as everywhere in the log
+	return s.log.With("uid", number, "container", container, "container_name", l.Container,
 		"resource", l.Resource, "interface", l.Interface, "family", int(l.Family))
 }

@@ -8,6 +8,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/net-porter/net-porter/internal/audit"
 	"github.com/net-porter/net-porter/internal/dhcp/dhcp4"
 	"github.com/net-porter/net-porter/internal/dhcp/grant"
 	"github.com/net-porter/net-porter/internal/linkaddr"
@@ -30,7 +31,7 @@ func (s *Service) step(ctx context.Context, places Places, l Lease, unconfirmed 
 	}
 	if t == expire {
 		// Whether or not the interface can be reached: it is over.
-		s.logOf(&l).Warn("a DHCP lease has expired: no server has prolonged it", "address", l.Address, "server", l.Server)
+		s.logOf(&l).Warn("a DHCP lease has expired: no server has prolonged it", audit.LeaseLost.Attr(), "address", l.Address, "server", l.Server)
 		return s.over(l)
 	}
 	start := time.Now()
@@ -69,6 +70,9 @@ func (s *Service) step(ctx context.Context, places Places, l Lease, unconfirmed 
 	}
 	start = time.Now()
 	g, err := s.ask(ctx, x, &l, t)
+	if err == nil {
+		g, err = s.witness(ctx, &l, g)
+	}
 	s.observe(l.Family, string(t), start, err)
 	return s.conclude(ctx, x, l, t, g, err)
 }
@@ -109,10 +113,10 @@ func (s *Service) conclude(ctx context.Context, x *session, l Lease, t task, g g
 	case ctx.Err() != nil:
 		return l, context.Cause(ctx)
 	case t != discover && errors.Is(err, grant.ErrNak):
-		log.Warn("a DHCP server has refused to prolong a lease: a new one is asked for", "address", l.Address, "error", err)
+		log.Warn("a DHCP server has refused to prolong a lease: a new one is asked for", audit.LeaseLost.Attr(), "address", l.Address, "error", err)
 		l.Refused = true
 	case t == confirm:
-		log.Warn("a DHCP lease ended while the daemon was away, and no server confirms it", "address", l.Address, "error", err)
+		log.Warn("a DHCP lease ended while the daemon was away, and no server confirms it", audit.LeaseLost.Attr(), "address", l.Address, "error", err)
 	default:
 		return l, err
 	}
@@ -136,6 +140,7 @@ func (s *Service) adopt(x *session, l Lease, g grant.Grant) (Lease, error) {
 	if err := s.remember(l); err != nil {
 		return l, err
 	}
+	s.reconsider(&l)
 	if moved {
 		s.opts.Observer.CountAddressChange()
 	}
@@ -147,9 +152,9 @@ func (s *Service) adopt(x *session, l Lease, g grant.Grant) (Lease, error) {
 		return l, nil
 	}
 	if back && !moved {
-		log.Info("a container has its address by DHCP again", "address", g.Address, "server", g.Server)
+		log.Info("a container has its address by DHCP again", audit.LeaseChanged.Attr(), "address", g.Address, "server", g.Server)
 	} else {
-		log.Info("a DHCP lease has changed", "address", g.Address, "address_before", before.Address,
+		log.Info("a DHCP lease has changed", audit.LeaseChanged.Attr(), "address", g.Address, "address_before", before.Address,
 			"routes", g.Routes, "mtu", g.MTU, "mtu_before", before.MTU, "server", g.Server)
 	}
 	l, err := s.settle(x, l)
@@ -161,6 +166,7 @@ func (s *Service) adopt(x *session, l Lease, g grant.Grant) (Lease, error) {
 
 // settle makes the interface have what the record says.
 func (s *Service) settle(x *session, l Lease) (Lease, error) {
+	s.opts.Holds(l.ID, l.Interface, netip.Addr{})
 	if err := x.link.apply(&l, s.logOf(&l)); err != nil {
 		return l, err
 	}
@@ -190,7 +196,7 @@ func (s *Service) probe(ctx context.Context, place Place, x *session, l Lease) (
 	err := x.conflict(ctx, place, l.Address.Addr())
 	s.observe(l.Family, string(probe), start, err)
 	if errors.Is(err, grant.ErrConflict) {
-		s.logOf(&l).Warn("an address is given back: another machine uses it", "address", l.Address, "error", err)
+		s.logOf(&l).Warn("an address is given back: another machine uses it", audit.LeaseLost.Attr(), "address", l.Address, "error", err)
 		start = time.Now()
 		err = x.Decline(ctx, l.Grant)
 		s.observe(l.Family, "decline", start, err)

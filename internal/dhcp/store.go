@@ -13,6 +13,7 @@ import (
 	"github.com/google/renameio/v2"
 
 	"github.com/net-porter/net-porter/internal/dhcp/dhcp4"
+	"github.com/net-porter/net-porter/internal/faultpoint"
 )
 
 const leaseSuffix = ".json"
@@ -43,12 +44,18 @@ func (s store) write(l Lease) error {
 	}
 	s.writing <- struct{}{}
 	defer func() { <-s.writing }()
-	return renameio.WriteFile(s.path(l.key()), append(data, '\n'), 0o600,
+	faultpoint.Hit("before lease write")
+	err = renameio.WriteFile(s.path(l.key()), append(data, '\n'), 0o600,
 		renameio.IgnoreUmask(), renameio.WithTempDir(s.dir))
+	faultpoint.Hit("after lease write")
+	return err
 }
 
 func (s store) remove(k key) error {
-	if err := os.Remove(s.path(k)); err != nil && !errors.Is(err, fs.ErrNotExist) {
+	faultpoint.Hit("before lease removal")
+	err := os.Remove(s.path(k))
+	faultpoint.Hit("after lease removal")
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return err
 	}
 	return nil

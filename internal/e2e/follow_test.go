@@ -5,10 +5,13 @@ import (
 	"context"
 	"fmt"
 	"os/exec"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
 	"time"
+
+	"github.com/net-porter/net-porter/internal/labhost"
 )
 
 // follower has the lines of a command that goes on, such as `tail -F`.
@@ -24,7 +27,7 @@ type follower struct {
 // follow starts a command in the lab as root and collects its stdout and stderr.
 func follow(args ...string) (*follower, error) {
 	ctx, stop := context.WithCancel(context.Background())
-	f := &follower{stop: stop, cmd: labCommand(ctx, "root", args...), grown: make(chan struct{})}
+	f := &follower{stop: stop, cmd: labhost.Command(ctx, "root", args...), grown: make(chan struct{})}
 	out, err := f.cmd.StdoutPipe()
 	if err == nil {
 		f.cmd.Stderr = f.cmd.Stdout
@@ -80,6 +83,13 @@ func (f *follower) await(t testing.TB, from int, words ...string) {
 			t.Fatalf("no line with %q within %v in the output of %s", words, patience, strings.Join(f.cmd.Args, " "))
 		}
 	}
+}
+
+// has says whether there is a line with every one of the words in it, at or after a place.
+func (f *follower) has(from int, words ...string) bool {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return slices.ContainsFunc(f.lines[from:], func(line string) bool { return containsAll(line, words) })
 }
 
 func containsAll(line string, words []string) bool {

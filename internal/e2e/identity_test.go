@@ -33,7 +33,8 @@ func TestSameNameSameAddress(t *testing.T) {
 	t.Logf("alice's container was %v ten times; bob's of the same name is %v", before, bobs)
 }
 
-// `podman run --ip` with DHCP: the server grants the address or the user reads why not.
+// `podman run --ip` with DHCP, for who has a grant: the server gives the address or the user
+// reads why not.
 func TestAddressOfTheUsersChoice(t *testing.T) {
 	requireLab(t)
 	t.Parallel()
@@ -48,10 +49,12 @@ func TestAddressOfTheUsersChoice(t *testing.T) {
 	if e := c.works(t, dhcpNet, "eth0", first, dhcpRange); e.addr != wanted {
 		t.Errorf("after a restart and a reload the container has %v", e.addr)
 	}
-	for _, taken := range []string{wanted.String(), "192.0.2.9", "203.0.113.7"} { // its own, the neighbour's, no one's here
+	for taken, says := range map[string]string{
+		wanted.String(): "held by another attachment", "192.0.2.9": "does not grant", "203.0.113.7": "does not grant", // its own, the neighbour's, no one's here
+	} {
 		name := nameOf(t) + "-not"
 		removeAfter(t, "bob", name)
-		refused(t, "bob", runArgs(name, "--network", dhcpNet, "--ip", taken), "does not grant", "choose another address")
+		refused(t, "bob", runArgs(name, "--network", dhcpNet, "--ip", taken), says, "choose another address")
 		must(t, "bob", "podman", "rm", "-f", "-i", name)
 	}
 	c.remove(t, first, c.endpoint(t, dhcpNet))

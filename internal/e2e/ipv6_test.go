@@ -39,7 +39,7 @@ func TestIPv6(t *testing.T) {
 			t.Errorf("the container has %v and %s, the one before had %v and %s", e, six, before, before6)
 		}
 		before, before6 = e, six
-		since := second.log.now()
+		since := second.now(t)
 		c.podman(t, "rm", "-f", "-t", "0")
 		second.released(t, since, e)
 		second.log.await(t, since, "DHCPRELEASE", "00:04:")

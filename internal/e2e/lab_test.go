@@ -8,11 +8,13 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/net-porter/net-porter/internal/labhost"
 )
 
 // patience bounds every command and every wait: far more than a healthy lab on a
 // busy machine needs, far less than a test run is worth.
-const patience = 60 * time.Second
+const patience = 2 * time.Minute
 
 // result is how a command in the lab ended.
 type result struct {
@@ -27,7 +29,7 @@ func labExec(user string, args ...string) result {
 	ctx, cancel := context.WithTimeout(context.Background(), patience)
 	defer cancel()
 	var stdout, stderr bytes.Buffer
-	cmd := labCommand(ctx, user, args...)
+	cmd := labhost.Command(ctx, user, args...)
 	cmd.Stdout, cmd.Stderr = &stdout, &stderr
 	// What a killed command has started may hold the pipes.
 	cmd.WaitDelay = time.Second
@@ -44,10 +46,6 @@ func labExec(user string, args ...string) result {
 		r.stderr += "killed: it took longer than " + patience.String()
 	}
 	return r
-}
-
-func labCommand(ctx context.Context, user string, args ...string) *exec.Cmd {
-	return exec.CommandContext(ctx, labScript(), append([]string{"exec", "-u", user, "--"}, args...)...)
 }
 
 // lab runs a command in the lab as a user, whatever its exit status.
@@ -99,19 +97,5 @@ func says(t testing.TB, r result, words ...string) {
 // event tells of; each caller says what that is.
 func eventually(t testing.TB, wrong func() string) {
 	t.Helper()
-	deadline := time.NewTimer(patience)
-	defer deadline.Stop()
-	again := time.NewTicker(20 * time.Millisecond)
-	defer again.Stop()
-	for {
-		said := wrong()
-		if said == "" {
-			return
-		}
-		select {
-		case <-again.C:
-		case <-deadline.C:
-			t.Fatal(said)
-		}
-	}
+	labhost.Eventually(t, patience, 20*time.Millisecond, wrong)
 }

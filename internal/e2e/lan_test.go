@@ -1,6 +1,7 @@
 package e2e
 
 import (
+	"crypto/rand"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -41,11 +42,21 @@ var (
 func startFollowing() error {
 	for _, l := range []*lan{first, second} {
 		var err error
-		if l.log, err = follow("tail", "-n", "+1", "-F", l.logFile); err != nil {
+		if l.log, err = follow("tail", "-n", "+1", "-s", "0.1", "-F", l.logFile); err != nil {
 			return err
 		}
 	}
 	return nil
+}
+
+// now is the place in the log where the DHCP server has come to. tail(1) tells of lines
+// some time later (it polls on the lab's overlay), so a line of ours is put there and waited for.
+func (l *lan) now(t testing.TB) int {
+	t.Helper()
+	mark := "e2e: mark " + rand.Text()
+	must(t, "root", "sh", "-c", `echo "$1" >>"$2"`, "sh", mark, l.logFile)
+	l.log.await(t, 0, mark)
+	return l.log.now()
 }
 
 func stopFollowing() {

@@ -11,7 +11,7 @@ func TestLeaseIsRenewed(t *testing.T) {
 	e := c.works(t, dhcp2Net, "eth0", second, dhcpRange)
 	renewed := func() {
 		t.Helper()
-		since := second.log.now()
+		since := second.now(t)
 		second.log.await(t, since, "DHCPREQUEST", e.addr.String()+" "+e.mac)
 		second.log.await(t, since, "DHCPACK", e.addr.String()+" "+e.mac)
 	}
@@ -26,7 +26,7 @@ func TestLeaseIsRenewed(t *testing.T) {
 	if again := c.works(t, dhcp2Net, "eth0", second, dhcpRange); again != e {
 		t.Errorf("the container has %v, before it had %v", again, e)
 	}
-	since := second.log.now()
+	since := second.now(t)
 	c.podman(t, "rm", "-f", "-t", "0")
 	second.released(t, since, e)
 	c.gone(t, second, e)

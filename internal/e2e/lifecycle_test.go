@@ -33,7 +33,7 @@ func TestRun(t *testing.T) {
 func TestRunInForeground(t *testing.T) {
 	requireLab(t)
 	t.Parallel()
-	since := first.log.now()
+	since := first.now(t)
 	out := must(t, "alice", "podman", "run", "--rm", "--network", dhcpNet, "localhost/bb", "ip", "addr")
 	found := regexp.MustCompile(`(?s)link/ether (\S+) .*? inet (192\.0\.2\.\d+)/24 `).FindStringSubmatch(out)
 	if found == nil {
@@ -50,7 +50,7 @@ func TestRestart(t *testing.T) {
 	t.Parallel()
 	c := start(t, "alice", "--network", dhcpNet)
 	before, namespace := c.works(t, dhcpNet, "eth0", first, dhcpRange), c.inspect(t).NetworkSettings.SandboxKey
-	since := first.log.now()
+	since := first.now(t)
 	c.podman(t, "restart", "-t", "0")
 	first.log.await(t, since, "DHCPRELEASE", before.addr.String()+" "+before.mac) // and then it is leased again
 	after := c.works(t, dhcpNet, "eth0", first, dhcpRange)
@@ -69,14 +69,14 @@ func TestStopStart(t *testing.T) {
 	t.Parallel()
 	c := start(t, "alice", "--network", dhcpNet)
 	e := c.works(t, dhcpNet, "eth0", first, dhcpRange)
-	since := first.log.now()
+	since := first.now(t)
 	c.podman(t, "stop")
 	first.released(t, since, e)
 	c.gone(t, first, e)
 
 	c.podman(t, "start")
 	e = c.works(t, dhcpNet, "eth0", first, dhcpRange)
-	since = first.log.now()
+	since = first.now(t)
 	c.podman(t, "stop")
 	c.podman(t, "rm")
 	first.released(t, since, e)
@@ -90,7 +90,7 @@ func TestCrash(t *testing.T) {
 	t.Parallel()
 	c := start(t, "alice", "--network", dhcpNet)
 	e := c.works(t, dhcpNet, "eth0", first, dhcpRange)
-	since := first.log.now()
+	since := first.now(t)
 	must(t, "root", "kill", "-9", fmt.Sprint(c.inspect(t).State.Pid))
 	first.released(t, since, e)
 	c.gone(t, first, e)

@@ -1,43 +1,33 @@
 package e2e
 
 import (
-	"cmp"
+	"errors"
 	"fmt"
 	"os"
-	"os/exec"
-	"path/filepath"
 	"testing"
-)
 
-const (
-	enableEnv  = "NET_PORTER_E2E"
-	keepEnv    = "NET_PORTER_LAB_KEEP"
-	labNameEnv = "NET_PORTER_LAB_NAME"
+	"github.com/net-porter/net-porter/internal/labhost"
 )
 
 func TestMain(m *testing.M) {
-	if !enabled() {
+	if !labhost.Enabled() {
 		if os.Getenv("CI") != "" && os.Geteuid() == 0 {
-			fmt.Println("e2e: left out here; the suite is run by `make test`, which sets " + enableEnv + "=1")
+			fmt.Println("e2e: left out here; the suite is run by `make test`, which sets " + labhost.EnableEnv + "=1")
 		}
 		os.Exit(m.Run())
 	}
 	os.Exit(runInLab(m))
 }
 
-func enabled() bool { return os.Geteuid() == 0 && os.Getenv(enableEnv) == "1" }
-
 // requireLab skips a test that has no lab to run in, and says so.
 func requireLab(t *testing.T) {
 	t.Helper()
-	if !enabled() {
-		t.Skip("LEFT OUT: needs root and " + enableEnv + "=1 (`make test` as root sets it), as it boots a host of its own")
-	}
+	labhost.Require(t)
 }
 
 // runInLab runs the tests between the start and the end of a lab.
 func runInLab(m *testing.M) (code int) {
-	if err := os.Setenv(labNameEnv, cmp.Or(os.Getenv(labNameEnv), "e2e")); err != nil {
+	if err := labhost.Name("e2e"); err != nil {
 		fmt.Fprintln(os.Stderr, "e2e:", err)
 		return 1
 	}
@@ -45,7 +35,7 @@ func runInLab(m *testing.M) (code int) {
 		fmt.Fprintf(os.Stderr, "e2e: %s: %v\n", what, err)
 		return 1
 	}
-	if os.Getenv(keepEnv) == "" {
+	if !labhost.Kept() {
 		// One that was interrupted may have left its lab.
 		if err := script("down"); err != nil {
 			return fail("cannot take an old lab down", err)
@@ -70,6 +60,10 @@ func runInLab(m *testing.M) (code int) {
 	if err := leftovers(); err != nil {
 		code = fail("something is left behind after all tests", err)
 	}
+	// Of daemons with the race detector (scripts/test-race), over all their starts.
+	if races := labExec("root", "journalctl", "-u", "net-porter", "--no-pager", "-o", "cat", "--grep", "DATA RACE"); races.code == 0 {
+		code = fail("a daemon has a race", errors.New("the log has it in whole: journalctl -u net-porter"))
+	}
 	if code != 0 {
 		log := labExec("root", "journalctl", "-u", "net-porter", "-n", "200", "--no-pager", "-o", "cat")
 		fmt.Fprintf(os.Stderr, "e2e: the daemon's log:\n%s\n", log.stdout)
@@ -77,21 +71,8 @@ func runInLab(m *testing.M) (code int) {
 	return code
 }
 
-// labScript is scripts/lab: tests run in their package's folder.
-func labScript() string {
-	path, err := filepath.Abs("../../scripts/lab")
-	if err != nil {
-		panic(err) // the working directory is gone
-	}
-	return path
-}
-
 // script runs a command of scripts/lab, its words on this process's stderr.
-func script(args ...string) error {
-	cmd := exec.Command(labScript(), args...)
-	cmd.Stdout, cmd.Stderr = os.Stderr, os.Stderr
-	return cmd.Run()
-}
+func script(args ...string) error { return labhost.Script("lab", nil, args...) }
 
 // The networks that the users have made, each on a resource of the lab's
 // configuration (scripts/lab.d/net-porter).
@@ -100,6 +81,7 @@ const (
 	dhcp2Net  = "second"
 	ipv6Net   = "six"
 	staticNet = "fixed"
+	gateNet   = "gate" // DHCP, and the plugin scripts/lab.d/rootfs/opt/cni/bin/gate
 )
 
 // prepare makes the users' networks with the commands of the README, which also is
@@ -110,7 +92,9 @@ func prepare() error {
 		{"alice", dhcp2Net, "macvlan-dhcp2"},
 		{"alice", ipv6Net, "macvlan-ipv6"},
 		{"alice", staticNet, "macvlan-static"},
+		{"alice", gateNet, "macvlan-gate"},
 		{"bob", dhcpNet, "macvlan-dhcp"},
+		{"bob", dhcp2Net, "macvlan-dhcp2"},
 	}
 	for _, n := range networks {
 		// In a lab that was kept they may be there.

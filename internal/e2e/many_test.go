@@ -43,7 +43,7 @@ func together(t *testing.T, n int, users ...string) {
 		owners[e.addr] = c.name + " of " + c.user
 		endpoints[c] = e
 	}
-	since := first.log.now()
+	since := first.now(t)
 	for _, c := range containers {
 		wait.Go(func() {
 			if r := labExec(c.user, "podman", "rm", "-f", "-t", "0", c.name); r.code != 0 {

@@ -23,7 +23,7 @@ func TestTwoNetworks(t *testing.T) {
 			t.Errorf("resolv.conf lacks %s:\n%s", l.dns, resolv)
 		}
 	}
-	since := second.log.now()
+	since := second.now(t)
 	c.remove(t, first, one)
 	second.released(t, since, two)
 	c.gone(t, second, two)
@@ -41,7 +41,7 @@ func TestConnectAndDisconnect(t *testing.T) {
 		t.Errorf("the first network's endpoint has become %v, was %v", again, one)
 	}
 
-	since := second.log.now()
+	since := second.now(t)
 	must(t, "alice", "podman", "network", "disconnect", dhcp2Net, c.name)
 	second.released(t, since, two)
 	second.unplugged(t, two.mac)
@@ -104,7 +104,7 @@ func TestPod(t *testing.T) {
 			t.Errorf("%s does not have the pod's address %v:\n%s", c.name, e.addr, inside)
 		}
 	}
-	since := first.log.now()
+	since := first.now(t)
 	must(t, "alice", "podman", "pod", "rm", "-f", "-t", "0", pod)
 	first.released(t, since, e)
 	infra.gone(t, first, e)

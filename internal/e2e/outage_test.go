@@ -5,16 +5,24 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"github.com/net-porter/net-porter/internal/labhost"
 )
 
-// stopService stops a service of the lab; the function that it returns starts it
-// again, at the latest when the test is over.
-func stopService(t *testing.T, name string) (again func()) {
+// stopService stops units of the lab; the function that it returns starts them again, at
+// the latest when the test is over.
+func stopService(t *testing.T, units ...string) (again func()) {
 	t.Helper()
-	must(t, "root", "systemctl", "stop", name)
-	again = func() { must(t, "root", "systemctl", "start", name) }
+	must(t, "root", append([]string{"systemctl", "stop"}, units...)...)
+	again = func() { must(t, "root", append([]string{"systemctl", "start"}, units...)...) }
 	t.Cleanup(again)
 	return again
+}
+
+// stopDaemon stops the daemon, and its socket, which would start it again.
+func stopDaemon(t *testing.T) (again func()) {
+	t.Helper()
+	return stopService(t, "net-porter.socket", "net-porter.service")
 }
 
 // With the daemon down networks can be made, containers cannot be started, and those
@@ -23,19 +31,19 @@ func TestDaemonDown(t *testing.T) {
 	requireLab(t)
 	stays := startNamed(t, "alice", nameOf(t)+"-stays", "--network", dhcpNet)
 	before := stays.works(t, dhcpNet, "eth0", first, dhcpRange)
-	again := stopService(t, "net-porter")
+	again := stopDaemon(t)
 
 	t.Run("create", func(t *testing.T) {
 		r := lab(t, "alice", "podman", "network", "create", "-d", "net-porter", "-o", "net_porter_resource=macvlan-dhcp", "early")
 		if r.code != 0 {
 			t.Error("the network was not created; that the daemon cannot be asked is only a warning")
 		}
-		says(t, r, "warning", "is net-porter running?", "systemctl status net-porter")
+		says(t, r, "warning", "net-porter is not running", "systemctl status net-porter")
 	})
 	t.Cleanup(func() { must(t, "alice", "podman", "network", "rm", "-f", "early") })
 	t.Run("run", func(t *testing.T) {
 		removeAfter(t, "alice", nameOf(t))
-		r := refused(t, "alice", runArgs(nameOf(t), "--network", dhcpNet), "/run/net-porter.sock", "is net-porter running?", "systemctl status net-porter")
+		r := refused(t, "alice", runArgs(nameOf(t), "--network", dhcpNet), "/run/net-porter.sock", "net-porter is not running", "systemctl status net-porter")
 		if r.took > 20*time.Second {
 			t.Errorf("it took %v to say so", r.took)
 		}
@@ -46,7 +54,7 @@ func TestDaemonDown(t *testing.T) {
 		if r.code != 0 {
 			t.Errorf("exit status %d: a teardown must never fail the user", r.code)
 		}
-		says(t, r, "warning", "was not detached", "is net-porter running?")
+		says(t, r, "warning", "was not detached", "net-porter is not running")
 		first.unplugged(t, before.mac)
 	})
 
@@ -60,12 +68,41 @@ func TestDaemonDown(t *testing.T) {
 	nothingLeft(t)
 }
 
+// systemd holds the socket of a daemon whose configuration is wrong. A user is told so
+// in the end, and what is mended works.
+func TestDaemonCannotStart(t *testing.T) {
+	requireLab(t)
+	const config, away = "/etc/net-porter/config.json", "/etc/net-porter/config.json.away"
+	must(t, "root", "systemctl", "stop", "net-porter.service")
+	must(t, "root", "mv", config, away)
+	t.Cleanup(func() {
+		must(t, "root", "sh", "-c", `! test -e "$2" || mv "$2" "$1"; systemctl start net-porter`, "sh", config, away)
+	})
+	nobody := []string{"nobody took the request at /run/net-porter.sock", "systemctl status net-porter", "net-porter check"}
+	r := lab(t, "alice", "podman", "network", "create", "-d", "net-porter", "-o", "net_porter_resource=macvlan-dhcp", "early")
+	t.Cleanup(func() { must(t, "alice", "podman", "network", "rm", "-f", "early") })
+	if r.code != 0 {
+		t.Error("the network was not created; that the daemon cannot be asked is only a warning")
+	}
+	says(t, r, append(nobody, "the network is created")...)
+	refused(t, "alice", []string{"net-porter", "networks"}, nobody...)
+	removeAfter(t, "alice", nameOf(t))
+	refused(t, "alice", runArgs(nameOf(t), "--network", "early"), nobody...)
+
+	must(t, "root", "mv", away, config)
+	must(t, "root", "systemctl", "start", "net-porter")
+	must(t, "alice", "podman", "rm", "-f", "-i", "-t", "0", nameOf(t))
+	c := start(t, "alice", "--network", "early")
+	c.remove(t, first, c.works(t, "early", "eth0", first, dhcpRange))
+	nothingLeft(t)
+}
+
 // Removing a container whose daemon is away succeeds too.
 func TestDaemonDownRemove(t *testing.T) {
 	requireLab(t)
 	c := start(t, "alice", "--network", dhcpNet)
 	e := c.works(t, dhcpNet, "eth0", first, dhcpRange)
-	again := stopService(t, "net-porter")
+	again := stopDaemon(t)
 	r := lab(t, "alice", "podman", "rm", "-f", "-t", "0", c.name)
 	if r.code != 0 {
 		t.Errorf("exit status %d: a teardown must never fail the user", r.code)
@@ -118,7 +155,7 @@ func TestLogout(t *testing.T) {
 	requireLab(t)
 	c := start(t, "bob", "--network", dhcpNet)
 	before := c.works(t, dhcpNet, "eth0", first, dhcpRange)
-	since := first.log.now()
+	since := first.now(t)
 	must(t, "root", "loginctl", "terminate-user", "bob")
 	first.released(t, since, before)
 	nothingLeft(t)
@@ -184,7 +221,7 @@ func TestInterruptedSetup(t *testing.T) {
 	}
 	defer wire.end()
 	wire.await(t, 0, "listening on")
-	daemon, err := follow("journalctl", "-f", "-n", "0", "-o", "cat", "-u", "net-porter")
+	daemon, err := follow("journalctl", "-f", "-n", "all", "-o", "cat", "-u", "net-porter")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -194,7 +231,7 @@ func TestInterruptedSetup(t *testing.T) {
 	removeAfter(t, "alice", name)
 	ctx, cancel := context.WithTimeout(context.Background(), patience)
 	defer cancel()
-	cmd := labCommand(ctx, "alice", runArgs(name, "--network", dhcpNet)...)
+	cmd := labhost.Command(ctx, "alice", runArgs(name, "--network", dhcpNet)...)
 	// A terminal sends the signal to every process of the job.
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
 	if err := cmd.Start(); err != nil {

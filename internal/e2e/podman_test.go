@@ -2,6 +2,7 @@ package e2e
 
 import (
 	"encoding/json"
+	"fmt"
 	"net/netip"
 	"slices"
 	"strings"
@@ -63,7 +64,9 @@ func (c *container) podman(t testing.TB, command ...string) {
 
 // details is what a test needs of `podman inspect`.
 type details struct {
+	ID    string `json:"Id"`
 	State struct {
+		Running   bool
 		Pid       int
 		ConmonPid int
 	}
@@ -127,21 +130,26 @@ func (c *container) works(t testing.TB, network, ifname string, l *lan, bounds [
 func (c *container) gone(t testing.TB, l *lan, e endpoint) {
 	t.Helper()
 	l.unplugged(t, e.mac)
-	for _, a := range attachments(t, "root") {
-		if a.ContainerID == c.id {
-			t.Errorf("there still is an attachment of %s: %+v", c.name, a)
+	// The record goes after what it is of; and podman does not wait for its cleanup of what
+	// has crashed.
+	eventually(t, func() string {
+		for _, a := range attachments(t, "root") {
+			if a.ContainerID == c.id {
+				return fmt.Sprintf("there still is an attachment of %s: %+v", c.name, a)
+			}
 		}
-	}
-	if left := must(t, "root", "find", "/var/lib/net-porter", "-name", "*"+c.id+"*"); left != "" {
-		t.Errorf("files are left:\n%s", left)
-	}
+		if left := must(t, "root", "find", "/var/lib/net-porter", "-name", "*"+c.id+"*"); left != "" {
+			return "files are left:\n" + left
+		}
+		return ""
+	})
 }
 
 // remove removes the container, which has to leave nothing of its only interface, a
 // DHCP one.
 func (c *container) remove(t testing.TB, l *lan, e endpoint) {
 	t.Helper()
-	since := l.log.now()
+	since := l.now(t)
 	c.podman(t, "rm", "-f", "-t", "0")
 	l.released(t, since, e)
 	c.gone(t, l, e)
@@ -152,6 +160,26 @@ type listed struct {
 	ContainerID   string `json:"container_id"`
 	InterfaceName string `json:"interface_name"`
 	State         string `json:"state"`
+	Result        struct {
+		Interfaces []struct {
+			Name, MAC string
+		}
+		IPs []struct{ Address netip.Prefix }
+	}
+}
+
+// held is what the container has by the attachment: its MAC and its first address.
+func (a listed) held() holding {
+	h := holding{container: a.ContainerID}
+	for _, i := range a.Result.Interfaces {
+		if i.Name == a.InterfaceName {
+			h.mac = i.MAC
+		}
+	}
+	if len(a.Result.IPs) > 0 {
+		h.addr = a.Result.IPs[0].Address.Addr()
+	}
+	return h
 }
 
 func attachments(t testing.TB, user string) []listed {

@@ -16,7 +16,6 @@ func TestCreateRefused(t *testing.T) {
 		args  []string
 		words []string
 	}{
-		{"subnet", "alice", append([]string{"--subnet", "10.9.0.0/24"}, resource...), []string{"--subnet", "addresses come from the resource"}},
 		{"internal", "alice", append([]string{"--internal"}, resource...), []string{"--internal", "leave it out"}},
 		{"ipv6", "alice", append([]string{"--ipv6"}, resource...), []string{"--ipv6", "up to the resource"}},
 		{"misspelt option", "alice", []string{"-o", "net_porter_resorce=macvlan-dhcp"}, []string{"net_porter_resorce", "did you mean net_porter_resource?"}},
@@ -69,16 +68,15 @@ func TestUserOutsideGroup(t *testing.T) {
 	refused(t, "mallory", runArgs(nameOf(t), "--network", dhcpNet), words...)
 }
 
-// Nobody has been granted an address of their choice where the resource gives them, or a
-// MAC.
+// To be allowed to use a resource is no grant of an address of one's choice.
 func TestStaticAddressRefused(t *testing.T) {
 	requireLab(t)
 	t.Parallel()
 	for _, test := range []struct{ name, network, flag, value, says string }{
-		{"address of the range", staticNet, "--ip", "192.0.2.210", "without --ip, --ip6 and --mac-address"},
-		{"MAC", dhcpNet, "--mac-address", "02:00:00:00:00:01", "without --ip6 and --mac-address"},
+		{"address of the range", staticNet, "--ip", "192.0.2.210", "the address 192.0.2.210 is not granted to you on resource macvlan-static"},
+		{"MAC", dhcpNet, "--mac-address", "02:00:00:00:00:01", "without --mac-address"},
 		{"MAC where there is no DHCP", staticNet, "--mac-address", "02:00:00:00:00:01", "granted"},
-		{"IPv6 address", dhcpNet, "--ip6", "2001:db8::7", "without --ip6 and --mac-address"},
+		{"IPv6 address", dhcpNet, "--ip6", "2001:db8::7", "without --ip and --ip6"},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			name := nameOf(t)

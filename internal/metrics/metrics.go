@@ -4,6 +4,7 @@ package metrics
 import (
 	"net/http"
 	"runtime"
+	"slices"
 	"strconv"
 	"time"
 
@@ -17,23 +18,41 @@ import (
 type Counts struct {
 	// Attachments is the number of attachments by resource.
 	Attachments func() map[string]int
-	// Leases is the number of DHCP leases by state, every state included, and the time
-	// until the first of those that end does; ok is false if none does.
-	Leases func() (byState map[string]int, toExpiry time.Duration, ok bool)
+	// FailedDetaches is the number of attachments whose removal has failed, by resource.
+	FailedDetaches func() map[string]int
+	// Ready says of each resource whether it can be used.
+	Ready func() map[string]bool
+	// Faulty is the number of attachments that something is wrong with, by resource.
+	Faulty func() map[string]int
+	// Leases tells of the DHCP leases of each resource that has any.
+	Leases func(tell TellLeases)
+	// Enforcement says whether what containers send is enforced anywhere, and if so whether
+	// the rules are in force, and how often they were restored.
+	Enforcement func() (wanted, inForce bool, restored int)
+	// Turns is how many have a turn to run plugins, and how many wait for one.
+	Turns func() (running, waiting int)
 }
+
+// TellLeases is told the number of a resource's DHCP leases by state, every state included,
+// and the time until the first of those that end does; ends is false if none does.
+type TellLeases = func(resource string, byState map[string]int, toExpiry time.Duration, ends bool)
 
 // Metrics is the daemon's own registry and what it counts in it. Labels only
 // ever carry values from the API's document and from the administrator's files:
 // no user can make a new time series.
 type Metrics struct {
+	supervision
 	registry  *prometheus.Registry
 	requests  *prometheus.CounterVec
 	attach    *prometheus.HistogramVec
+	failures  *prometheus.CounterVec
 	detach    *prometheus.HistogramVec
 	pluginRun *prometheus.HistogramVec
 	exchange  *prometheus.HistogramVec
+	releases  *prometheus.CounterVec
 	denials   *prometheus.CounterVec
-	refused   prometheus.Counter
+	refused   *prometheus.CounterVec
+	turnWait  prometheus.Histogram
 	badFrames prometheus.Counter
 
 	addressChanges prometheus.Counter
@@ -41,6 +60,15 @@ type Metrics struct {
 
 // From a static address on a quiet machine (20 ms) to a DHCP server that never answers (30 s).
 var attachBuckets = []float64{.01, .02, .05, .1, .2, .5, 1, 2, 5, 10, 20, 30, 60}
+
+// failureCodes are the API's problem codes of what an attach's user cannot have caused, and
+// is not about to try again, as with busy.
+var failureCodes = []string{"cni-failed", "dhcp-no-offer", "internal", "resource-unavailable", "timeout"}
+
+// denialReasons are the reasons of denials.
+var denialReasons = []string{
+	"not-listed", "static-address", "static-mac", "quota", "netns", "not-owner", "not-root", "subordinate-uid", "browser",
+}
 
 // New makes the metrics.
 func New(version, revision string, counts Counts) *Metrics {
@@ -55,6 +83,10 @@ func New(version, revision string, counts Counts) *Metrics {
 			Help:    "Time to make an attachment, from the decoded request to the result, by resource and outcome.",
 			Buckets: attachBuckets,
 		}, []string{"resource", "outcome"}),
+		failures: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "net_porter_attach_failures_total",
+			Help: "Attaches that failed for a reason that is the host's or the network's and not their user's, by resource and problem code.",
+		}, []string{"resource", "code"}),
 		detach: prometheus.NewHistogramVec(prometheus.HistogramOpts{
 			Name:    "net_porter_detach_duration_seconds",
 			Help:    "Time to remove an attachment, by resource and outcome.",
@@ -74,13 +106,22 @@ func New(version, revision string, counts Counts) *Metrics {
 			Name: "net_porter_dhcp_address_changes_total",
 			Help: "Addresses of running containers that DHCP servers have replaced by others.",
 		}),
+		releases: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "net_porter_releases_total",
+			Help: "Removals that nobody asked for, of attachments whose container is gone, or whose removal or undo had failed, by resource and outcome (ok or failed).",
+		}, []string{"resource", "outcome"}),
 		denials: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "net_porter_denials_total",
 			Help: "Requests denied, by reason.",
 		}, []string{"reason"}),
-		refused: prometheus.NewCounter(prometheus.CounterOpts{
-			Name: "net_porter_connections_refused_total",
-			Help: "Connections closed at once because their user had too many open.",
+		refused: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "net_porter_refused_total",
+			Help: "What was refused because its user had too much going on, or all users had: connections, requests too many at a time (in_flight) or in a second (rate), and those whose turn to run plugins did not come in time (turn).",
+		}, []string{"reason"}),
+		turnWait: prometheus.NewHistogram(prometheus.HistogramOpts{
+			Name:    "net_porter_turn_wait_seconds",
+			Help:    "Time waited for a turn to run plugins.",
+			Buckets: []float64{.001, .01, .05, .1, .5, 1, 2, 5, 10, 20, 30, 60},
 		}),
 		badFrames: prometheus.NewCounter(prometheus.CounterOpts{
 			Name: "net_porter_dhcp_bad_frames_total",
@@ -94,11 +135,19 @@ func New(version, revision string, counts Counts) *Metrics {
 	})
 	build.Set(1)
 	m.registry.MustRegister(
-		m.requests, m.attach, m.detach, m.pluginRun, m.exchange, m.denials, m.refused, m.badFrames, m.addressChanges, build,
+		m.requests, m.attach, m.failures, m.detach, m.pluginRun, m.exchange, m.releases, m.denials, m.refused, m.turnWait, m.badFrames, m.addressChanges, build,
 		collectors.NewGoCollector(),
 		collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}),
 	)
+	m.supervision = newSupervision(m.registry)
 	m.registry.MustRegister(counted{counts})
+	// To be seen before the first one, which would be no increase.
+	for _, reason := range []string{"connections", "in_flight", "rate", "turn"} {
+		m.refused.WithLabelValues(reason)
+	}
+	for _, reason := range denialReasons {
+		m.denials.WithLabelValues(reason)
+	}
 	return m
 }
 
@@ -110,12 +159,23 @@ func (m *Metrics) Handler() http.Handler {
 // Gatherer is the registry, for tests.
 func (m *Metrics) Gatherer() prometheus.Gatherer { return m.registry }
 
+// Offer has what is counted of a configured resource be there from zero on.
+func (m *Metrics) Offer(resource string) {
+	m.attach.WithLabelValues(resource, "ok")
+	for _, code := range failureCodes {
+		m.failures.WithLabelValues(resource, code)
+	}
+}
+
 // Request counts an answered request; code is a problem's code, or "ok".
 func (m *Metrics) Request(operation, code string) { m.requests.WithLabelValues(operation, code).Inc() }
 
 // Attach records how an attach to a configured resource ended.
 func (m *Metrics) Attach(resource, outcome string, d time.Duration) {
 	m.attach.WithLabelValues(resource, outcome).Observe(d.Seconds())
+	if slices.Contains(failureCodes, outcome) {
+		m.failures.WithLabelValues(resource, outcome).Inc()
+	}
 }
 
 // Detach records how a detach from a recorded resource ended.
@@ -139,8 +199,20 @@ func (m *Metrics) CountAddressChange() { m.addressChanges.Inc() }
 // CountBadFrame counts a frame from the LAN that claimed to be a DHCP reply and was none.
 func (m *Metrics) CountBadFrame() { m.badFrames.Inc() }
 
+// Release counts a removal that nobody asked for.
+func (m *Metrics) Release(resource string, err error) {
+	outcome := "ok"
+	if err != nil {
+		outcome = "failed"
+	}
+	m.releases.WithLabelValues(resource, outcome).Inc()
+}
+
 // Denial counts a request that policy or the namespace proof denied.
 func (m *Metrics) Denial(reason string) { m.denials.WithLabelValues(reason).Inc() }
 
-// ConnectionRefused counts a connection beyond its user's cap.
-func (m *Metrics) ConnectionRefused() { m.refused.Inc() }
+// Refused counts what was refused for a limit: connections, in_flight, rate or turn.
+func (m *Metrics) Refused(reason string) { m.refused.WithLabelValues(reason).Inc() }
+
+// TurnWaited records how long a turn to run plugins was waited for.
+func (m *Metrics) TurnWaited(d time.Duration) { m.turnWait.Observe(d.Seconds()) }

@@ -9,6 +9,7 @@ import (
 	"sync"
 	"testing"
 
+	"github.com/net-porter/net-porter/internal/osthread"
 	"github.com/net-porter/net-porter/internal/testlab"
 )
 
@@ -46,7 +47,7 @@ func TestDo(t *testing.T) {
 	for range threads {
 		done.Go(func() {
 			finish := make(chan struct{})
-			onThread(func() bool {
+			osthread.Run(func() bool {
 				defer close(finish)
 				ready.Done()
 				ready.Wait()

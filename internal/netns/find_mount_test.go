@@ -11,6 +11,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/net-porter/net-porter/internal/osthread"
 	"github.com/net-porter/net-porter/internal/testlab"
 )
 
@@ -66,7 +67,7 @@ func stickOver(t *testing.T, s *testlab.Sandbox, dir string) (release func()) {
 	t.Helper()
 	var err error
 	done := make(chan struct{})
-	onThread(func() bool {
+	osthread.Run(func() bool {
 		defer close(done)
 		var fd int
 		if fd, err = unix.Open(fmt.Sprintf("/proc/%d/ns/mnt", s.PID()), unix.O_RDONLY|unix.O_CLOEXEC, 0); err != nil {

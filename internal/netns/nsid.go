@@ -11,6 +11,8 @@ import (
 	"github.com/vishvananda/netlink/nl"
 	vnetns "github.com/vishvananda/netns"
 	"golang.org/x/sys/unix"
+
+	"github.com/net-porter/net-porter/internal/faultpoint"
 )
 
 const (
@@ -40,7 +42,8 @@ type Registry struct {
 	ownID int32 // the daemon's own namespace's; it has no other until it is gone
 	given atomic.Uint32
 
-	events *os.File // a socket of RTNLGRP_NSID
+	events  *os.File // a socket of RTNLGRP_NSID
+	awaited awaited
 	// overrun: messages were lost, and nobody was told yet. Of Watch.
 	overrun bool
 }
@@ -186,11 +189,13 @@ func (r *Registry) lookup(by int, value int32) (int32, error) {
 }
 
 func (r *Registry) set(fd, id int32) error {
+	faultpoint.Hit("before namespace id")
 	req := newRequest(r.ids, unix.RTM_NEWNSID, unix.NLM_F_ACK)
 	req.AddData(nl.NewRtGenMsg())
 	req.AddData(nl.NewRtAttr(unix.NETNSA_FD, nl.Uint32Attr(uint32(fd))))
 	req.AddData(nl.NewRtAttr(unix.NETNSA_NSID, nl.Uint32Attr(uint32(id))))
 	_, err := req.Execute(unix.NETLINK_ROUTE, 0)
+	faultpoint.Hit("after namespace id")
 	return err
 }
 

@@ -9,6 +9,8 @@ import (
 
 	"github.com/vishvananda/netlink/nl"
 	"golang.org/x/sys/unix"
+
+	"github.com/net-porter/net-porter/internal/faultpoint"
 )
 
 // skipStats is RTEXT_FILTER_SKIP_STATS of linux/rtnetlink.h: the counters are most of
@@ -27,6 +29,8 @@ type Link struct {
 	// IFLA_LINK_NETNSID, rtnetlink(7)), as a macvlan does on its parent and a veth
 	// on its peer. No user can make such a link, or have one look like it.
 	OnHost bool
+	// Parent is the index of that link in the daemon's own namespace, 0 without OnHost.
+	Parent int
 }
 
 // maxLinks bounds what a namespace's user makes Links look at.
@@ -140,12 +144,14 @@ func (r *Registry) deleteLink(id int32, index int) error {
 	if err := checkIndex(index); err != nil {
 		return err
 	}
+	faultpoint.Hit("before link removal")
 	req := newRequest(r.deletions, unix.RTM_DELLINK, unix.NLM_F_ACK)
 	header := nl.NewIfInfomsg(unix.AF_UNSPEC)
 	header.Index = int32(index)
 	req.AddData(header)
 	req.AddData(nl.NewRtAttr(unix.IFLA_TARGET_NETNSID, nl.Uint32Attr(uint32(id))))
 	_, err := req.Execute(unix.NETLINK_ROUTE, 0)
+	faultpoint.Hit("after link removal")
 	if errors.Is(err, unix.ENODEV) || r.isGone(id, err) {
 		return nil
 	}
@@ -198,11 +204,13 @@ func (r *Registry) parseLink(body []byte) (Link, error) {
 		case a.Attr.Type == unix.IFLA_ADDRESS:
 			l.MAC = append(net.HardwareAddr(nil), a.Value...)
 		case a.Attr.Type == unix.IFLA_LINK && len(a.Value) == 4:
-			hangs = true
+			hangs, l.Parent = true, int(int32(binary.NativeEndian.Uint32(a.Value)))
 		case a.Attr.Type == unix.IFLA_LINK_NETNSID && len(a.Value) == 4:
 			l.OnHost = int32(binary.NativeEndian.Uint32(a.Value)) == r.ownID
 		}
 	}
-	l.OnHost = l.OnHost && hangs
+	if l.OnHost = l.OnHost && hangs; !l.OnHost {
+		l.Parent = 0
+	}
 	return l, nil
 }

@@ -11,6 +11,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/net-porter/net-porter/internal/osthread"
 	"github.com/net-porter/net-porter/internal/testlab"
 )
 
@@ -30,7 +31,7 @@ func unshared(t testing.TB) *Namespace {
 	ns := &Namespace{fd: -1}
 	var err error
 	done := make(chan struct{})
-	onThread(func() bool {
+	osthread.Run(func() bool {
 		defer close(done)
 		if err = unix.Unshare(unix.CLONE_NEWNET); err != nil {
 			return false

@@ -13,6 +13,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/net-porter/net-porter/internal/osthread"
 	"github.com/net-porter/net-porter/internal/testlab"
 )
 
@@ -176,7 +177,7 @@ func TestThreadsKeepTheirRights(t *testing.T) {
 	for range threads {
 		done.Go(func() {
 			finish := make(chan struct{})
-			onThread(func() bool {
+			osthread.Run(func() bool {
 				defer close(finish)
 				ready.Done()
 				ready.Wait() // all at once, so each has another thread

@@ -7,6 +7,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/net-porter/net-porter/internal/osthread"
 )
 
 const (
@@ -100,7 +102,7 @@ func (o *Opener) open(ctx context.Context, caller Caller, path string) (*Namespa
 		err error
 	}
 	found := make(chan result) // unbuffered: what nobody takes is closed here
-	onThread(func() (clean bool) {
+	osthread.Run(func() (clean bool) {
 		defer release() // not earlier: a walk that hangs keeps its slot
 		defer leave()
 		fd, err := walk(caller, path)

@@ -6,37 +6,9 @@ import (
 	"runtime"
 
 	"golang.org/x/sys/unix"
-)
 
-// onThread runs fn on a goroutine of its own that is locked to a thread, and does
-// not wait. The thread goes back to the runtime if fn returns true; if it returns
-// false, or does not return, the thread ends with the goroutine, and with it
-// whatever fn made of it.
-//
-// It is never the process's first thread: that one cannot end, and it is the one
-// that /proc/<pid> of the daemon shows.
-func onThread(fn func() (clean bool)) {
-	go func() {
-		runtime.LockOSThread()
-		if unix.Gettid() != unix.Getpid() {
-			if fn() {
-				runtime.UnlockOSThread()
-			}
-			return
-		}
-		defer runtime.UnlockOSThread()
-		// As long as this goroutine waits here, no other runs on this thread.
-		done := make(chan struct{})
-		go func() {
-			defer close(done)
-			runtime.LockOSThread()
-			if fn() {
-				runtime.UnlockOSThread()
-			}
-		}()
-		<-done
-	}()
-}
+	"github.com/net-porter/net-porter/internal/osthread"
+)
 
 // Do runs fn inside the namespace and returns its error, or an error of its own if
 // the namespace cannot be entered; then fn was not run. fn runs on another
@@ -57,7 +29,7 @@ func (n *Namespace) Do(fn func() error) error {
 		return gateErr
 	}
 	defer leave()
-	onThread(func() (clean bool) {
+	osthread.Run(func() (clean bool) {
 		defer close(done)
 		home, openErr := unix.Open("/proc/thread-self/ns/net", unix.O_RDONLY|unix.O_CLOEXEC, 0)
 		if openErr != nil {

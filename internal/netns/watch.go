@@ -17,6 +17,8 @@ const (
 	eventsBuffer = 1 << 20
 	// datagramMax is far above what the kernel puts in one; more is as good as lost.
 	datagramMax = 8 << 10
+	// nsidGroup is RTNLGRP_NSID as nl_groups has it (netlink(7)).
+	nsidGroup = 1 << (unix.RTNLGRP_NSID - 1)
 )
 
 // subscribe opens a socket that gets what happens to the ids of namespaces.
@@ -27,7 +29,7 @@ func subscribe() (*os.File, error) {
 	}
 	// Not having it is no reason to fail: what is lost is told.
 	_ = unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_RCVBUFFORCE, eventsBuffer)
-	if err := unix.Bind(fd, &unix.SockaddrNetlink{Family: unix.AF_NETLINK, Groups: 1 << (unix.RTNLGRP_NSID - 1)}); err != nil {
+	if err := unix.Bind(fd, &unix.SockaddrNetlink{Family: unix.AF_NETLINK, Groups: nsidGroup}); err != nil {
 		unix.Close(fd)
 		return nil, fmt.Errorf("cannot subscribe to the ids of network namespaces: %w", err)
 	}
@@ -64,8 +66,10 @@ func (r *Registry) Watch(ctx context.Context, dead func(id int32), lost func()) 
 
 	buf := make([]byte, datagramMax)
 	for {
-		datagram, err := receive(conn, buf, !r.overrun)
+		datagram, sender, err := receive(conn, buf, !r.overrun)
 		switch {
+		case err == nil && sender != 0: // root's programs may send, too
+			r.awaited.told(sender)
 		case err == nil:
 			ids, ok := deadIDs(datagram)
 			if !ok {
@@ -80,6 +84,7 @@ func (r *Registry) Watch(ctx context.Context, dead func(id int32), lost func()) 
 			r.overrun = true
 		case errors.Is(err, unix.EAGAIN):
 			r.overrun = false
+			r.awaited.lost()
 			lost()
 		case errors.Is(err, os.ErrDeadlineExceeded):
 			return nil
@@ -93,13 +98,12 @@ func watchError(err error) error {
 	return fmt.Errorf("cannot learn of the deaths of network namespaces: %w", err)
 }
 
-// receive reads one datagram of the kernel's; one that is not its own, or does not
-// fit, is empty or cut. Without wait it returns EAGAIN when there is none.
-func receive(conn syscall.RawConn, buf []byte, wait bool) ([]byte, error) {
+// receive reads one datagram, which is cut if it does not fit, and returns its sender's
+// port; the kernel's is 0. Without wait it returns EAGAIN when there is none.
+func receive(conn syscall.RawConn, buf []byte, wait bool) (datagram []byte, sender uint32, err error) {
 	var (
 		n    int
 		from unix.Sockaddr
-		err  error
 	)
 	waitErr := conn.Read(func(fd uintptr) (done bool) {
 		for {
@@ -111,13 +115,14 @@ func receive(conn syscall.RawConn, buf []byte, wait bool) ([]byte, error) {
 		return !wait || !errors.Is(err, unix.EAGAIN)
 	})
 	if waitErr != nil { // err is of the try before it
-		return nil, waitErr
+		return nil, 0, waitErr
 	}
 	if err != nil {
-		return nil, err
+		return nil, 0, err
 	}
-	if sender, ok := from.(*unix.SockaddrNetlink); !ok || sender.Pid != 0 {
-		return nil, nil // root's programs may send, too
+	address, ok := from.(*unix.SockaddrNetlink)
+	if !ok {
+		return nil, 0, nil
 	}
-	return buf[:n], nil
+	return buf[:n], address.Pid, nil
 }

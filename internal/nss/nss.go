@@ -18,6 +18,7 @@ import (
 
 // ErrNotFound says that no source knows the user or group. A source that is down,
 // such as SSSD, cannot be told from one that does not know: getent(1) exits 2 for both.
+// It is reason enough to give nobody anything, and none to take something away.
 var ErrNotFound = errors.New("no such user or group")
 
 // User is an entry of the passwd database: passwd(5).

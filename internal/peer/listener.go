@@ -21,6 +21,7 @@ type Listener struct {
 	maxPerUser int
 	maxInAll   int
 	onReject   func(Identity, net.Conn)
+	onRefused  func()
 
 	mu        sync.Mutex
 	total     int            // open connections of all but root
@@ -53,6 +54,12 @@ func OnReject(f func(Identity, net.Conn)) Option {
 	return func(l *Listener) { l.onReject = f }
 }
 
+// OnRefused is called for every connection that MaxPerUser or MaxInAll refuses, told or
+// not, by Accept: it must not wait.
+func OnRefused(f func()) Option {
+	return func(l *Listener) { l.onRefused = f }
+}
+
 // NewListener takes over l: closing the result closes it.
 func NewListener(l *net.UnixListener, opts ...Option) *Listener {
 	pl := &Listener{inner: l, open: map[uint32]int{}, rejecting: map[uint32]int{}}
@@ -83,6 +90,9 @@ func (l *Listener) Accept() (net.Conn, error) {
 			continue
 		}
 		if !l.enter(id) {
+			if l.onRefused != nil {
+				l.onRefused()
+			}
 			if l.onReject != nil && l.startRejecting(id) {
 				go l.reject(id, c)
 				continue
@@ -113,6 +123,13 @@ func (l *Listener) Close() error { return l.inner.Close() }
 
 // Addr is the address of the socket.
 func (l *Listener) Addr() net.Addr { return l.inner.Addr() }
+
+// SetMaxPerUser changes what MaxPerUser has said. Open connections stay open.
+func (l *Listener) SetMaxPerUser(n int) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.maxPerUser = n
+}
 
 // enter counts a connection in, unless there are as many as allowed.
 func (l *Listener) enter(id Identity) bool {

@@ -12,26 +12,30 @@ import (
 
 	"github.com/net-porter/net-porter/internal/api"
 	"github.com/net-porter/net-porter/internal/api/apiclient"
+	"github.com/net-porter/net-porter/internal/taken"
 	"github.com/net-porter/net-porter/internal/version"
 )
 
 // maxResponse bounds what is read of a response, in bytes.
 const maxResponse = 1 << 20
 
-// errInterrupted says that a signal ended the command.
+// errInterrupted says that a signal ended the command, or that nobody waits for it any more.
 var errInterrupted = errors.New("interrupted; the daemon takes back what it had begun")
 
 // client calls the daemon. Its errors are written for the person who called podman.
 type client struct {
-	api     *apiclient.ClientWithResponses
-	socket  string
-	timeout time.Duration
-	pause   func(context.Context) error // between two attempts
+	api      *apiclient.ClientWithResponses
+	socket   string
+	timeout  time.Duration
+	patience time.Duration
+	pause    func(context.Context) error // between two attempts
+	wait     func(context.Context, time.Duration) error
+	now      func() time.Time
 }
 
-// client returns a client of the daemon that listens on socket. Nothing is connected
-// yet.
-func (h *handler) client(socket string) (*client, error) {
+// client returns a client of the daemon that listens on socket, which has to take a request
+// within patience. Nothing is connected yet.
+func (h *handler) client(socket string, patience time.Duration) (*client, error) {
 	dialer := &dialer{path: socket, ancestors: ancestors}
 	transport := &http.Transport{
 		DialContext:            func(ctx context.Context, _, _ string) (net.Conn, error) { return dialer.dial(ctx) },
@@ -40,11 +44,11 @@ func (h *handler) client(socket string) (*client, error) {
 		MaxResponseHeaderBytes: 64 << 10,
 	}
 	c, err := apiclient.NewClientWithResponses("http://localhost",
-		apiclient.WithHTTPClient(boundedDoer{&http.Client{
+		apiclient.WithHTTPClient(boundedDoer{taken.Doer{Socket: socket, Patience: patience, Client: &http.Client{
 			Transport: transport,
 			// The daemon never redirects; whoever else listens there is not followed.
 			CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
-		}}),
+		}}}),
 		apiclient.WithRequestEditorFn(func(_ context.Context, r *http.Request) error {
 			r.Header.Set("User-Agent", "net-porter-plugin/"+version.String())
 			return nil
@@ -52,7 +56,7 @@ func (h *handler) client(socket string) (*client, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &client{api: c, socket: socket, timeout: h.timeout, pause: h.pause}, nil
+	return &client{api: c, socket: socket, timeout: h.timeout, patience: patience, pause: h.pause, wait: h.wait, now: h.now}, nil
 }
 
 // attach gives the container an interface on the resource.
@@ -79,9 +83,11 @@ func (c *client) attach(ctx context.Context, resource string, body api.AttachReq
 // successor one that it left half made, before it begins the next.
 func (c *client) tryAttach(ctx context.Context, resource string, body api.AttachRequest) (_ *api.AttachResult, lost bool, err error) {
 	var r *apiclient.AttachContainerResponse
-	lost, err = c.repeat(ctx, func(ctx context.Context) (err error) {
-		r, err = c.api.AttachContainerWithResponse(ctx, resource, body)
-		return err
+	lost, err = c.ask(ctx, func(ctx context.Context) (_ *http.Response, err error) {
+		if r, err = c.api.AttachContainerWithResponse(ctx, resource, body); err != nil {
+			return nil, err
+		}
+		return r.HTTPResponse, nil
 	})
 	if err != nil {
 		return nil, lost, c.failure(ctx, err)
@@ -97,9 +103,11 @@ func (c *client) detach(ctx context.Context, resource string, body api.DetachReq
 	ctx, cancel := context.WithTimeout(ctx, c.timeout)
 	defer cancel()
 	var r *apiclient.DetachContainerResponse
-	_, err := c.repeat(ctx, func(ctx context.Context) (err error) {
-		r, err = c.api.DetachContainerWithResponse(ctx, resource, body)
-		return err
+	_, err := c.ask(ctx, func(ctx context.Context) (_ *http.Response, err error) {
+		if r, err = c.api.DetachContainerWithResponse(ctx, resource, body); err != nil {
+			return nil, err
+		}
+		return r.HTTPResponse, nil
 	})
 	if err != nil {
 		return c.failure(ctx, err)
@@ -115,9 +123,11 @@ func (c *client) network(ctx context.Context, resource string) (*api.Network, er
 	ctx, cancel := context.WithTimeout(ctx, c.timeout)
 	defer cancel()
 	var r *apiclient.GetNetworkResponse
-	_, err := c.repeat(ctx, func(ctx context.Context) (err error) {
-		r, err = c.api.GetNetworkWithResponse(ctx, resource)
-		return err
+	_, err := c.ask(ctx, func(ctx context.Context) (_ *http.Response, err error) {
+		if r, err = c.api.GetNetworkWithResponse(ctx, resource); err != nil {
+			return nil, err
+		}
+		return r.HTTPResponse, nil
 	})
 	if err != nil {
 		return nil, c.failure(ctx, err)
@@ -131,11 +141,14 @@ func (c *client) network(ctx context.Context, resource string) (*api.Network, er
 // failure is why there was no answer.
 func (c *client) failure(ctx context.Context, err error) error {
 	var unreachable *unreachableError
+	var untaken *taken.Error
 	switch {
 	case errors.Is(ctx.Err(), context.Canceled):
 		return errInterrupted
 	case errors.Is(ctx.Err(), context.DeadlineExceeded):
 		return fmt.Errorf("the daemon at %s did not answer within %s; see `journalctl -u net-porter`", c.socket, inWords(c.timeout))
+	case errors.As(err, &untaken):
+		return untaken
 	case errors.Is(err, errNoAnswer):
 		return fmt.Errorf("the daemon at %s closed the connection without an answer, more than once; see `journalctl -u net-porter`, and try again", c.socket)
 	case errors.As(err, &unreachable):
@@ -175,10 +188,10 @@ type problemError struct {
 func (e *problemError) Error() string { return e.detail }
 
 // boundedDoer bounds what is read of a response's body.
-type boundedDoer struct{ client *http.Client }
+type boundedDoer struct{ taken.Doer }
 
 func (d boundedDoer) Do(r *http.Request) (*http.Response, error) {
-	resp, err := d.client.Do(r)
+	resp, err := d.Doer.Do(r)
 	if err == nil {
 		resp.Body = &boundedBody{ReadCloser: resp.Body, left: maxResponse}
 	}

@@ -34,6 +34,9 @@ func (h *handler) Create(ctx context.Context, n *netavark.Network) error {
 	}
 	// aardvark-dns knows nothing of containers on plugin networks.
 	n.DNSEnabled = false
+	if len(n.Subnets) > 0 {
+		h.warn("podman itself chooses the addresses of --subnet: containers start only with such as are granted to you on the resource %s (static_ips)", target.resource)
+	}
 	remember(n, optResource, optResourceShort, target.resource)
 	if n.Labels[labelSocket] != "" {
 		remember(n, optSocket, optSocketShort, target.socket)
@@ -55,21 +58,21 @@ func remember(n *netavark.Network, long, short, value string) {
 // checkNetwork refuses what would silently have no effect.
 func checkNetwork(n *netavark.Network) error {
 	switch {
-	case len(n.Subnets) > 0:
-		return errors.New("--subnet, --gateway and --ip-range cannot be used: addresses come from the resource; leave them out")
 	case n.Internal:
 		return errors.New("--internal cannot be used: what a container can reach is up to the resource; leave it out")
 	case len(n.Routes) > 0:
 		return errors.New("--route cannot be used: routes come from the resource; leave it out")
-	case n.IPv6Enabled:
+	case n.IPv6Enabled && len(n.Subnets) == 0: // podman sets it for a subnet of IPv6, too
 		return errors.New("--ipv6 cannot be used: whether containers get IPv6 addresses is up to the resource; leave it out")
 	case n.NetworkInterface != "":
 		return errors.New("--interface-name cannot be used: the parent interface comes from the resource; leave it out")
 	case len(n.NetworkDNSServers) > 0:
 		return errors.New("--dns cannot be used: it is for podman's own DNS, which does not serve this network; DNS servers come from the resource")
 	}
-	switch driver := n.IPAMOptions["driver"]; driver {
-	case "", "none": // either way podman gives no addresses itself
+	switch driver := n.IPAMOptions["driver"]; {
+	case driver == "", driver == "none": // podman gives no addresses itself, but for those of --subnet
+		return nil
+	case driver == "host-local" && len(n.Subnets) > 0: // what podman writes for --subnet
 		return nil
 	default:
 		return fmt.Errorf("--ipam-driver %.100s cannot be used: addresses come from the resource; leave it out", plain(driver))
@@ -98,7 +101,7 @@ func checkOptions(options map[string]string) error {
 
 // askDaemon fails only where the daemon says that this user cannot have the resource.
 func (h *handler) askDaemon(ctx context.Context, target target) error {
-	client, err := h.client(target.socket)
+	client, err := h.client(target.socket, h.createPatience)
 	if err != nil {
 		return err
 	}

@@ -102,6 +102,18 @@ func mustEncode(t *testing.T, v any) string {
 	return string(data)
 }
 
+// Podman then gives addresses itself, which the daemon checks one by one.
+func TestCreateTakesSubnets(t *testing.T) {
+	d := startDaemon(t, "", answer(api.Network{Name: "lan", Ready: true}))
+	subnets := []any{map[string]any{"subnet": "192.0.2.0/24", "gateway": "192.0.2.1"}, map[string]any{"subnet": "2001:db8::/64"}}
+	code, stdout, stderr := runPlugin(t, nil, podmanNetwork(t, map[string]any{
+		"subnets": subnets, "ipv6_enabled": true, "ipam_options": strs{"driver": "host-local"}, "options": strs{"socket": d.socket},
+	}), "create")
+	if code != 0 || !strings.Contains(stdout, `"192.0.2.0/24"`) || !strings.Contains(stderr, "granted to you on the resource lan") {
+		t.Errorf("exit status %d, %s%s", code, stdout, stderr)
+	}
+}
+
 func TestCreateRejectsWhatCannotWork(t *testing.T) {
 	options := func(kv ...string) map[string]any {
 		o := strs{}
@@ -115,7 +127,6 @@ func TestCreateRejectsWhatCannotWork(t *testing.T) {
 		members map[string]any
 		want    string
 	}{
-		{"subnet", map[string]any{"subnets": []any{map[string]any{"subnet": "192.0.2.0/24"}}}, "net-porter: --subnet, --gateway and --ip-range cannot be used: addresses come from the resource"},
 		{"internal", map[string]any{"internal": true}, "net-porter: --internal cannot be used"},
 		{"route", map[string]any{"routes": []any{map[string]any{"destination": "192.0.2.0/24"}}}, "net-porter: --route cannot be used"},
 		{"ipv6", map[string]any{"ipv6_enabled": true}, "net-porter: --ipv6 cannot be used"},
@@ -210,7 +221,7 @@ func TestCreateNamesAnOldNetavark(t *testing.T) {
 		{"echo hello", false, "cannot be told"},
 		{"echo netavark 1.4.0; exit 1", false, "cannot be told"},
 		{"exec sleep 1000", false, "never ends"},
-		{"sleep 1000 & echo netavark 1.4.0", false, "leaves a child that holds stdout"},
+		{"sleep 60 & echo netavark 1.4.0", false, "leaves a child that holds stdout"},
 	}
 	for _, tt := range tests {
 		t.Run(tt.script, func(t *testing.T) {

@@ -11,6 +11,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/net-porter/net-porter/internal/api"
 	"github.com/net-porter/net-porter/internal/netavark"
@@ -115,11 +116,14 @@ func rawAnswer(text string) http.HandlerFunc {
 	}
 }
 
-// testHandler is a handler that gives up instead of waiting for a daemon, and finds
-// no netavark.
+// testHandler is a handler that gives up instead of waiting for a daemon, for which time
+// passes only while it is busy, and that finds no netavark.
 func testHandler(stderr io.Writer) *handler {
 	h := newHandler(stderr)
 	h.pause = func(context.Context) error { return nil }
+	now := time.Unix(0, 0)
+	h.now = func() time.Time { return now }
+	h.wait = func(_ context.Context, d time.Duration) error { now = now.Add(d); return nil }
 	h.netavarkDirs = nil
 	return h
 }

@@ -14,16 +14,29 @@ import (
 
 // requestTimeout bounds one call of the daemon with its repetitions. The daemon has
 // shorter deadlines of its own (cni.timeout, two minutes at most, for the plugins and
-// again for their undo): only a daemon that hangs meets this one. Podman itself waits
-// for ever.
+// again for their undo): only a daemon that hangs with what it has taken meets this one.
+// Podman itself waits for ever.
 const requestTimeout = 5 * time.Minute
+
+const (
+	// patience is how long the daemon may take to take a request. Podman holds its user's
+	// network lock meanwhile.
+	patience = time.Minute
+	// createPatience is the same for the question of create, which goes on without an answer.
+	createPatience = 10 * time.Second
+)
 
 // handler carries out netavark's commands.
 type handler struct {
 	stderr  io.Writer
 	timeout time.Duration // for one call of the daemon
+	// patience and createPatience bound how long a request may wait to be taken.
+	patience, createPatience time.Duration
 	// pause waits between two attempts to reach the daemon.
 	pause func(context.Context) error
+	// wait waits where the daemon is busy, and now tells for how long that goes on.
+	wait func(context.Context, time.Duration) error
+	now  func() time.Time
 	// netavarkDirs are searched for netavark, in this order.
 	netavarkDirs    []string
 	netavarkTimeout time.Duration // for `netavark --version`
@@ -33,11 +46,14 @@ var _ netavark.Handler = (*handler)(nil)
 
 func newHandler(stderr io.Writer) *handler {
 	return &handler{
-		stderr:  stderr,
-		timeout: requestTimeout,
-		pause:   pause,
+		stderr:   stderr,
+		timeout:  requestTimeout,
+		patience: patience, createPatience: createPatience,
+		pause: pause,
+		wait:  wait,
+		now:   time.Now,
 		// podman's helper_binaries_dir (containers.conf(5)).
-		netavarkDirs:    []string{"/usr/local/libexec/podman", "/usr/local/lib/podman", "/usr/libexec/podman", "/usr/lib/podman"},
+		netavarkDirs:    NetavarkDirs(),
 		netavarkTimeout: netavarkTimeout,
 	}
 }
@@ -55,7 +71,7 @@ func (h *handler) Setup(ctx context.Context, netns string, exec *netavark.Exec) 
 	if err != nil {
 		return nil, err
 	}
-	client, err := h.client(target.socket)
+	client, err := h.client(target.socket, h.patience)
 	if err != nil {
 		return nil, err
 	}
@@ -89,7 +105,7 @@ func (h *handler) teardown(ctx context.Context, netns string, exec *netavark.Exe
 	if err != nil {
 		return err
 	}
-	client, err := h.client(target.socket)
+	client, err := h.client(target.socket, h.patience)
 	if err != nil {
 		return err
 	}

@@ -19,8 +19,9 @@ import (
 // Main runs the plugin with the command line args, without the program's name, and
 // returns its exit code.
 //
-// SIGINT, SIGTERM and SIGHUP end create and setup with an error, after the daemon was
-// told by a closed connection to undo the attach. Teardown ignores them, as netavark does.
+// SIGINT, SIGTERM and SIGHUP end create and setup with an error, and the end of netavark
+// or podman ends setup, after the daemon was told by a closed connection to undo the
+// attach. Teardown ignores all of them, as netavark does the signals.
 func Main(args []string, stdin io.Reader, stdout, stderr io.Writer) int {
 	signals := []unix.Signal{unix.SIGINT, unix.SIGTERM, unix.SIGHUP}
 	ctx := context.Background()
@@ -32,6 +33,10 @@ func Main(args []string, stdin io.Reader, stdout, stderr io.Writer) int {
 		var stop context.CancelFunc
 		ctx, stop = signal.NotifyContext(ctx, signals[0], signals[1], signals[2])
 		defer stop()
+		if len(args) > 0 && args[0] == "setup" {
+			ctx, stop = whileWaitedFor(ctx)
+			defer stop()
+		}
 	}
 	return netavark.Run(ctx, newHandler(stderr), args, stdin, stdout, stderr)
 }

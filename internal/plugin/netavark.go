@@ -14,6 +14,12 @@ import (
 // netavarkTimeout bounds `netavark --version`, which takes some milliseconds.
 const netavarkTimeout = 2 * time.Second
 
+// NetavarkDirs are where podman looks for netavark by default, in this order
+// (containers.conf(5), helper_binaries_dir).
+func NetavarkDirs() []string {
+	return []string{"/usr/local/libexec/podman", "/usr/local/lib/podman", "/usr/libexec/podman", "/usr/lib/podman"}
+}
+
 // checkNetavark fails if the machine's netavark is older than 1.6.0, the first with
 // plugins: `podman run` would fail with a message that nobody understands. What
 // cannot be told is no reason to refuse.

@@ -62,6 +62,30 @@ func TestSignalEndsSetupAndTheDaemonHearsOfIt(t *testing.T) {
 	}
 }
 
+// Podman that is killed in the middle of a setup would never ask for the interface's end.
+func TestSetupEndsWithPodmanAndNetavark(t *testing.T) {
+	for _, netavark := range []bool{true, false} {
+		asked, gone := make(chan struct{}), make(chan struct{})
+		d := startDaemon(t, "", func(_ http.ResponseWriter, r *http.Request) {
+			close(asked)
+			<-r.Context().Done()
+			close(gone)
+		})
+		script := `"$@"; exit` // this shell is netavark
+		if !netavark {
+			script = `sh -ec '"$@"; exit' sh "$@"; exit` // this one is podman, the next netavark
+		}
+		cmd, _, _ := pluginCommand(t, document(d, exec1x), script, nil, "setup", netnsPath)
+		if err := cmd.Start(); err != nil {
+			t.Fatal(err)
+		}
+		<-asked
+		_ = cmd.Process.Kill()
+		<-gone
+		_ = cmd.Wait()
+	}
+}
+
 func TestSignalsDoNotEndTeardown(t *testing.T) {
 	asked, signalled := make(chan struct{}), make(chan struct{})
 	d := startDaemon(t, "", func(w http.ResponseWriter, r *http.Request) { close(asked); <-signalled; noContent(w, r) })

@@ -54,7 +54,7 @@ func TestACommandGivesUpWaiting(t *testing.T) {
 	pauses := 0
 	h := testHandler(os.Stderr)
 	h.pause = func(context.Context) error { pauses++; return nil }
-	c, err := h.client("/nonexistent/d.sock")
+	c, err := h.client("/nonexistent/d.sock", patience)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -84,7 +84,7 @@ func TestARequestWithoutAnswerIsRepeated(t *testing.T) {
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
-			d := startDaemon(t, "", inTurn(hangUp, hangUp, hangUp, tt.answer))
+			d := startDaemon(t, "", inTurn(hangUp, rawAnswer("HTTP/1.1 200 OK\r\n"), rawAnswer("HTTP/1.1 200 OK\r\nContent-Length: 3\r\n\r\n{"), tt.answer))
 			pauses := 0
 			code, stdout, stderr := runPlugin(t, func(h *handler) {
 				h.pause = func(context.Context) error { pauses++; return nil }
@@ -157,7 +157,9 @@ func TestAnAttachWhoseAnswerWasLostIsMadeAnew(t *testing.T) {
 		{"detach is refused", inTurn(hangUp, already, problem(500, api.Internal, "the disk is full")), []string{"attach", "attach", "detach"}, "net-porter: the disk is full"},
 		// An interface that somebody uses is not taken away.
 		{"none was lost", already, []string{"attach"}, "net-porter: the container already has this interface"},
-		{"another problem", inTurn(hangUp, problem(429, api.Busy, "too much at once")), []string{"attach", "attach"}, "net-porter: too much at once"},
+		{"another problem", inTurn(hangUp, problem(502, api.CniFailed, "it failed")), []string{"attach", "attach"}, "net-porter: it failed"},
+		{"busy in between", inTurn(hangUp, busy("1"), already, busy("1"), noContent, busy("1"), answer(attached())),
+			[]string{"attach", "attach", "attach", "detach", "detach", "attach", "attach"}, ""},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {

@@ -103,7 +103,7 @@ func TestSetupTellsProblemsInPlainWords(t *testing.T) {
 			w.Header().Set("Content-Type", "application/json")
 			_, _ = w.Write(make([]byte, 2*maxResponse))
 		}, "the answer is longer than 1048576 bytes"},
-		{"half an answer", rawAnswer("HTTP/1.1 200 OK\r\n"), "connection broken: unexpected EOF); try again"},
+		{"not HTTP", rawAnswer("220 lan.example ESMTP\r\n"), "gave no answer that can be used ("},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
@@ -233,7 +233,7 @@ func TestInterruptedSetupHangsUp(t *testing.T) {
 	gone := make(chan struct{})
 	d := startDaemon(t, "", func(_ http.ResponseWriter, r *http.Request) { interrupt(); <-r.Context().Done(); close(gone) })
 	h := testHandler(os.Stderr)
-	c, err := h.client(d.socket)
+	c, err := h.client(d.socket, patience)
 	if err != nil {
 		t.Fatal(err)
 	}

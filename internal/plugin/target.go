@@ -32,6 +32,13 @@ type target struct {
 	socket   string // absolute path
 }
 
+// Target returns the resource that a network is of, and the daemon's socket that its
+// containers' plugin asks at. The error says what is wrong with the network's options.
+func Target(n *netavark.Network) (resource, socket string, err error) {
+	t, err := findTarget(n)
+	return t.resource, t.socket, err
+}
+
 // findTarget reads the target out of the network's options, else its labels, else
 // takes the network's name for the resource and the default socket.
 func findTarget(n *netavark.Network) (target, error) {

@@ -4,9 +4,12 @@
 package policy
 
 import (
+	"cmp"
 	"net"
 	"net/netip"
 	"slices"
+
+	"github.com/net-porter/net-porter/internal/addrrange"
 )
 
 // Subject is the caller, by the numbers that the kernel vouches for.
@@ -15,25 +18,15 @@ type Subject struct {
 	GIDs []uint32 // primary and supplementary
 }
 
-// Resource is one resource's rules, with every name resolved to its number.
-type Resource struct {
-	Name   string
-	Users  map[uint32]string // uid to the rule as the administrator wrote it
-	Groups map[uint32]string // gid to the rule as the administrator wrote it
-}
-
 // Request is what a caller asks of a resource beyond using it.
 type Request struct {
+	// StaticIPs and StaticMAC are addresses of the caller's choice; each has to be granted.
 	StaticIPs []netip.Addr
 	StaticMAC net.HardwareAddr
 	// Replay says that the addresses are those which the same container had a
 	// moment ago in the same namespace, which is what `podman network reload`
 	// sends: nobody gets an address by it that they were not given.
 	Replay bool
-	// ServerDecides says that addresses come from a DHCP server, which grants the address
-	// that is asked for or does not: by that, nobody gets one that they could not have
-	// had by chance.
-	ServerDecides bool
 }
 
 // Reason is why a request is denied. The values are those of a metric's label.
@@ -42,46 +35,76 @@ type Reason string
 // The reasons for which a request is denied.
 const (
 	ReasonNone          Reason = ""
-	ReasonNotListed     Reason = "not-listed"     // neither the user nor a group is in the resource's lists
-	ReasonStaticAddress Reason = "static-address" // an address or MAC that nobody granted
+	ReasonNotListed     Reason = "not-listed"     // neither the user nor a group is in the resource's rules
+	ReasonStaticAddress Reason = "static-address" // an IP address that nobody granted
+	ReasonStaticMAC     Reason = "static-mac"     // a MAC address that nobody granted
 )
 
 // Decision is the answer, and what it rests on.
 type Decision struct {
 	Allowed bool
-	Rule    string // the rule that allows, as the administrator wrote it
-	Reason  Reason // why not
+	// Rules are those that allow, as the administrator wrote them and each once: the one
+	// for the use of the resource, and those for the addresses.
+	Rules []string
+	// Reason is why not, and Address for which address.
+	Reason  Reason
+	Address string
+	// Most is how many attachments the subject may have on the resource; 0: any number.
+	Most int
 }
 
-// Use decides whether a subject may use a resource at all.
-func Use(s Subject, r Resource) Decision {
-	if rule, ok := r.Users[s.UID]; ok {
-		return Decision{Allowed: true, Rule: rule}
+// Use decides whether a subject may use a resource at all, and how often.
+func Use(s Subject, r *Resource) Decision {
+	d, _ := use(s, r)
+	return d
+}
+
+func use(s Subject, r *Resource) (Decision, []*granted) {
+	rule, grants := r.of(s)
+	if rule == "" && len(grants) == 0 {
+		return Decision{Reason: ReasonNotListed}, nil
 	}
-	// In the order of the subject's groups, so that the rule named is always the same one.
-	gids := slices.Clone(s.GIDs)
-	slices.Sort(gids)
-	for _, gid := range gids {
-		if rule, ok := r.Groups[gid]; ok {
-			return Decision{Allowed: true, Rule: rule}
-		}
+	if rule == "" {
+		rule = grants[0].rule
 	}
-	return Decision{Reason: ReasonNotListed}
+	// What grants say of the number goes before the resource's own word, and of several
+	// the greatest holds.
+	most := 0
+	for _, g := range grants {
+		most = max(most, g.most)
+	}
+	return Decision{Allowed: true, Rules: []string{rule}, Most: cmp.Or(most, r.MostPerUser)}, grants
 }
 
 // Attach decides whether a subject may have this attachment.
-func Attach(s Subject, r Resource, q Request) Decision {
-	d := Use(s, r)
-	if !d.Allowed {
+func Attach(s Subject, r *Resource, q Request) Decision {
+	d, grants := use(s, r)
+	if !d.Allowed || q.Replay {
 		return d
 	}
-	if (len(q.StaticIPs) > 0 || len(q.StaticMAC) > 0) && !q.Replay && !q.isForServer() {
-		return Decision{Reason: ReasonStaticAddress}
+	for _, ip := range q.StaticIPs {
+		if !d.add(grants, func(g *granted) string { return g.ips.find(ip, netip.Addr.Compare) }) {
+			return Decision{Reason: ReasonStaticAddress, Address: ip.String()}
+		}
+	}
+	if len(q.StaticMAC) > 0 {
+		mac, ok := addrrange.MACNumber(q.StaticMAC)
+		if !ok || !d.add(grants, func(g *granted) string { return g.macs.find(mac, cmp.Compare[uint64]) }) {
+			return Decision{Reason: ReasonStaticMAC, Address: q.StaticMAC.String()}
+		}
 	}
 	return d
 }
 
-// isForServer says whether a request is one that DHCP knows: for one IPv4 address.
-func (q Request) isForServer() bool {
-	return q.ServerDecides && len(q.StaticMAC) == 0 && len(q.StaticIPs) == 1 && q.StaticIPs[0].Is4()
+// add notes the rule of the first grants that have one, and says whether there is any.
+func (d *Decision) add(grants []*granted, find func(*granted) string) bool {
+	for _, g := range grants {
+		if rule := find(g); rule != "" {
+			if !slices.Contains(d.Rules, rule) {
+				d.Rules = append(d.Rules, rule)
+			}
+			return true
+		}
+	}
+	return false
 }

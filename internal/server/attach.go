@@ -3,33 +3,27 @@ package server
 import (
 	"context"
 	"errors"
-	"fmt"
 	"net/http"
-	"net/netip"
-	"slices"
 
 	"github.com/net-porter/net-porter/internal/api"
 	"github.com/net-porter/net-porter/internal/attachment"
-	"github.com/net-porter/net-porter/internal/cni"
-	"github.com/net-porter/net-porter/internal/dhcp"
-	"github.com/net-porter/net-porter/internal/dhcp/grant"
+	"github.com/net-porter/net-porter/internal/audit"
 	"github.com/net-porter/net-porter/internal/netns"
 	"github.com/net-porter/net-porter/internal/peer"
-	"github.com/net-porter/net-porter/internal/policy"
 )
 
 // AttachContainer answers POST /v1/networks/{resource}/attach.
 func (s *Server) AttachContainer(w http.ResponseWriter, r *http.Request, resource api.Resource) {
-	d := s.decide("attach", caller(r), resource)
+	d := s.decide(opAttach, caller(r), resource)
 	defer func() { d.done() }()
 	d.end(w, r, s.attach(w, r, d))
 }
 
 // attach goes the way of a request: well-formed, may they, is it theirs, make it, answer.
 func (s *Server) attach(w http.ResponseWriter, r *http.Request, d *decision) error {
-	leave, ok := s.inFlight.enter(d.id)
-	if !ok {
-		return newProblem(api.Busy, "too many attachments are in the making, of yours or of everybody's: wait for some to be ready")
+	leave, err := s.admit(d.id)
+	if err != nil {
+		return err
 	}
 	defer leave()
 	var body api.AttachRequest
@@ -42,19 +36,22 @@ func (s *Server) attach(w http.ResponseWriter, r *http.Request, d *decision) err
 		return err
 	}
 	d.container, d.containerName, d.ifname = in.containerID, in.containerName, in.interfaceName
+	d.askedIPs, d.askedMAC = joinAddresses(in.ips, ","), in.mac.String()
 
-	rules, use, err := s.catalog.permitted(d.resource, d.id)
+	offered := s.catalog.Load()
+	d.configuration = offered.number
+	rules, use, err := offered.permitted(d.resource, d.id)
 	if err != nil {
 		d.denied(string(use.Reason))
 		return err
 	}
-	d.known = true
-	network, err := s.catalog.network(d.resource)
+	d.known, d.rules = true, use.Rules
+	network, err := offered.network(d.resource)
 	if err != nil {
 		return err
 	}
 	key := attachment.Key{UID: d.id.UID, ContainerID: in.containerID, Interface: in.interfaceName}
-	replayed, err := s.checkStatic(d, rules, network, key, in)
+	asked, err := s.askedFor(d, rules, network, key, in)
 	if err != nil {
 		return err
 	}
@@ -66,21 +63,25 @@ func (s *Server) attach(w http.ResponseWriter, r *http.Request, d *decision) err
 		return err
 	}
 	defer namespace.Close()
-	if replayed != nil && namespace.ID() != *replayed {
-		d.denied(string(policy.ReasonStaticAddress))
-		return staticProblem(d.resource)
+	d.netns = namespace.ID().String()
+	if asked.in != nil && namespace.ID() != *asked.in {
+		d.denied(string(asked.verdict.Reason))
+		return addressDenied(d.resource, asked.verdict)
 	}
 	request := attachment.Request{
 		Key: key, Container: in.containerName, User: s.userName(r.Context(), d.id.UID),
-		Resource: d.resource, Network: network, Namespace: namespace,
+		Resource: d.resource, Network: asked.network, Namespace: namespace,
+		GIDs: subject(d.id).GIDs, Wanted: asked.hints, Address: asked.ofServer,
+		Claims: attachment.Claims{IPs: asked.static, MostOnResource: use.Most, MostInAll: offered.mostPerUser},
 	}
-	if replayed != nil {
-		request.Wanted = in.ips
-	} else if len(in.ips) > 0 {
-		request.Address = in.ips[0]
+	if len(asked.mac) > 0 {
+		request.Claims.MAC = asked.mac.String()
+		if asked.in == nil {
+			request.StaticMAC = asked.mac.String()
+		}
 	}
 	request.Args = cniArgs(request, in)
-	s.catalog.settings[d.resource].apply(&request)
+	offered.settings[d.resource].apply(&request)
 	if len(in.ports) > 0 && network.HasCapability("portMappings") {
 		release, err := s.publish(&request, in.ports)
 		if err != nil {
@@ -90,56 +91,16 @@ func (s *Server) attach(w http.ResponseWriter, r *http.Request, d *decision) err
 	}
 	record, err := s.attachments.Attach(r.Context(), request)
 	if err != nil {
-		return addressProblem(request.Address, err)
+		if errors.Is(err, attachment.ErrQuota) {
+			d.denied("quota")
+		}
+		return addressProblem(asked, err)
+	}
+	if err := s.stillPermitted(r.Context(), d, record); err != nil {
+		return err
 	}
 	d.made(s.attachments.View(record))
 	return s.deliver(w, r, record, namespace)
-}
-
-// checkStatic refuses addresses that nobody granted, and no DHCP server will decide on.
-// For addresses which the same container had a moment ago it returns the namespace in
-// which it had them.
-func (s *Server) checkStatic(d *decision, rules policy.Resource, network *cni.Network, key attachment.Key, in *attachInput) (*netns.ID, error) {
-	if len(in.ips) == 0 && len(in.mac) == 0 {
-		return nil, nil
-	}
-	had, replay := s.attachments.Replays(key, d.resource, in.ips, in.mac)
-	byDHCP := slices.ContainsFunc(network.DHCPConfigs(), dhcp.GrantsIPv4)
-	q := policy.Request{StaticIPs: in.ips, StaticMAC: in.mac, ServerDecides: byDHCP}
-	verdict := policy.Attach(subject(d.id), rules, q)
-	if verdict.Allowed {
-		return nil, nil // had or not: a container that starts again has another namespace
-	}
-	q.Replay = replay
-	if policy.Attach(subject(d.id), rules, q).Allowed {
-		return &had, nil
-	}
-	d.denied(string(verdict.Reason))
-	if byDHCP {
-		return nil, newProblem(api.AddressNotPermitted, "resource "+d.resource+" gets addresses by DHCP: ask for one IPv4 address with --ip at most, and run the container without --ip6 and --mac-address")
-	}
-	return nil, staticProblem(d.resource)
-}
-
-// addressProblem names the address that was asked for where that is what failed.
-func addressProblem(wanted netip.Addr, err error) error {
-	p := newProblem(api.AddressUnavailable, "")
-	p.cause = err
-	switch {
-	case !wanted.IsValid() || errors.Is(err, attachment.ErrAbandoned):
-		return err
-	case errors.Is(err, grant.ErrConflict):
-		p.detail = fmt.Sprintf("%s, which was asked for with --ip, is used by another machine on this network: choose another address, or run the container without --ip", wanted)
-	case errors.Is(err, grant.ErrOther):
-		p.detail = fmt.Sprintf("the DHCP server does not grant %s, which was asked for with --ip; it may be in use, reserved for another machine, or outside of what the server gives out: choose another address, or run the container without --ip", wanted)
-	default:
-		return err
-	}
-	return p
-}
-
-func staticProblem(resource string) error {
-	return newProblem(api.AddressNotPermitted, "resource "+resource+" gives addresses itself, and no address or MAC of your choice is granted to you: run the container without --ip, --ip6 and --mac-address")
 }
 
 // open opens the namespace with the caller's eyes and proves that it is theirs.
@@ -169,8 +130,9 @@ func (s *Server) deliver(w http.ResponseWriter, r *http.Request, record *attachm
 	if err == nil {
 		return nil
 	}
-	if undoErr := s.attachments.Detach(r.Context(), record.Key, namespace); undoErr != nil {
-		s.log.Error("cannot undo an attachment whose caller hung up", "attachment", record.Key.String(), "error", undoErr)
+	if undoErr := s.attachments.DetachRecord(r.Context(), record, namespace); undoErr != nil {
+		s.log.Error("cannot undo an attachment whose caller hung up; it is tried again", audit.ReleaseFailed.Attr(), "uid", record.UID, "resource", record.Resource,
+			"container", record.ContainerID, "container_name", record.Container, "interface", record.Interface, "error", undoErr)
 	}
 	return attachment.ErrAbandoned
 }
@@ -194,8 +156,8 @@ func cniArgs(q attachment.Request, in *attachInput) [][2]string {
 	if in.hostname != "" {
 		args = append(args, [2]string{"NET_PORTER_HOSTNAME", in.hostname})
 	}
-	if len(in.mac) > 0 {
-		args = append(args, [2]string{"MAC", in.mac.String()})
+	if q.Claims.MAC != "" {
+		args = append(args, [2]string{"MAC", q.Claims.MAC})
 	}
 	return args
 }

@@ -8,15 +8,24 @@ import (
 	"strings"
 	"time"
 
-	"github.com/net-porter/net-porter/internal/api"
 	"github.com/net-porter/net-porter/internal/attachment"
+	"github.com/net-porter/net-porter/internal/fair"
 	"github.com/net-porter/net-porter/internal/peer"
+)
+
+// The operations that something is decided on.
+const (
+	opAttach  = "attach"
+	opDetach  = "detach"
+	opCheck   = "check"
+	opCollect = "gc"
+	opRequest = "request" // whatever it was, its caller may ask nothing at all
 )
 
 // abandoned is the outcome of an attach whose caller hung up: nobody gets its problem.
 const abandoned = "abandoned"
 
-// decision is what is logged and counted of one attach or detach: one line each.
+// decision is what is logged and counted of one request that something was decided on.
 type decision struct {
 	server    *Server
 	operation string
@@ -25,15 +34,22 @@ type decision struct {
 	start     time.Time
 	done      func() // what begin has begun
 
+	cgroup                   peer.Cgroup // of the caller
 	container, containerName string
 	ifname, addresses, mac   string
-	known                    bool // the resource is a configured or recorded one, fit to be a label
-	nothing                  bool // a detach of what is not there
+	netns                    string
+	askedIPs, askedMAC       string // of the caller's choice
+	owner                    uint32 // whose it is
+	known                    bool   // the resource is a configured or recorded one, fit to be a label
+	nothing                  bool   // a detach of what is not there
 	denial                   string
+	rules                    []string    // by which it was allowed, as the administrator wrote them
+	configuration            uint64      // by which it was decided, 0 if by none
+	more                     []slog.Attr // of the operation alone
 }
 
 func (s *Server) decide(operation string, id peer.Identity, resource string) *decision {
-	return &decision{server: s, operation: operation, id: id, resource: resource, start: time.Now(), done: func() {}}
+	return &decision{server: s, operation: operation, id: id, resource: resource, owner: id.UID, start: time.Now(), done: func() {}}
 }
 
 // begin makes the request one that a stop waits for, until d.done. One that comes
@@ -45,6 +61,15 @@ func (d *decision) begin() {
 		panic(http.ErrAbortHandler)
 	}
 	d.done = done
+	d.look()
+}
+
+// look notes where the caller is while it still is there to be looked at: one who has its
+// answer is about to exit.
+func (d *decision) look() {
+	if d.cgroup == "" {
+		d.cgroup = d.id.Cgroup()
+	}
 }
 
 // made notes what an attachment has, or had.
@@ -60,15 +85,19 @@ func (d *decision) made(v attachment.View) {
 			d.mac = i.Mac
 		}
 	}
+	d.netns, d.owner = v.Namespace.String(), v.UID
 }
 
-// denied notes why policy or the namespace proof said no.
+// denied notes why policy, the namespace proof or the edge of the API said no.
 func (d *decision) denied(reason string) { d.denial = reason }
 
 // end counts the outcome, answers where success has not been answered yet, and logs.
 // The caller does not wait for the log, which names users and may take seconds to
 // learn their names.
 func (d *decision) end(w http.ResponseWriter, r *http.Request, err error) {
+	if errors.Is(err, fair.ErrClosed) {
+		panic(http.ErrAbortHandler) // as at begin
+	}
 	took, outcome := time.Since(d.start), "ok"
 	var p *problem
 	if err != nil {
@@ -78,62 +107,36 @@ func (d *decision) end(w http.ResponseWriter, r *http.Request, err error) {
 			outcome = abandoned
 		}
 	}
-	d.count(outcome, took)
+	d.count(outcome, took, err)
+	kind := d.kind(p, outcome)
+	unlogged, logged := kind.admit(d)
+	if logged {
+		d.look()
+	}
 	if p != nil {
 		p.write(w)
-	} else if d.operation == "detach" {
+	} else if d.operation == opDetach {
 		w.WriteHeader(http.StatusNoContent)
 	}
 	_ = http.NewResponseController(w).Flush()
-	d.log(context.WithoutCancel(r.Context()), outcome, p, took)
+	if logged {
+		d.log(context.WithoutCancel(r.Context()), kind, outcome, p, took, unlogged)
+	}
 }
 
-func (d *decision) count(outcome string, took time.Duration) {
+func (d *decision) count(outcome string, took time.Duration, err error) {
 	m := d.server.metrics
 	if d.denial != "" {
 		m.Denial(d.denial)
 	}
+	if errors.Is(err, fair.ErrBusy) {
+		m.Refused("turn")
+	}
 	switch {
 	case !d.known:
-	case d.operation == "detach":
+	case d.operation == opDetach:
 		m.Detach(d.resource, outcome, took)
-	default:
+	case d.operation == opAttach:
 		m.Attach(d.resource, outcome, took)
 	}
-}
-
-func (d *decision) log(ctx context.Context, outcome string, p *problem, took time.Duration) {
-	s, level := d.server, slog.LevelInfo
-	switch {
-	case p != nil && p.code == api.Internal && outcome != abandoned:
-		level = slog.LevelError
-	case p != nil:
-		level = slog.LevelWarn
-	case d.nothing:
-		level = slog.LevelDebug // podman tears down what it never had, too
-	}
-	if !s.log.Enabled(ctx, level) {
-		return
-	}
-	var suppressed uint64
-	if p != nil {
-		var ok bool
-		if suppressed, ok = s.refusals.allow(d.id.Account); !ok {
-			return
-		}
-	}
-	attrs := []slog.Attr{
-		slog.Uint64("uid", uint64(d.id.UID)), slog.String("user", s.userName(ctx, d.id.UID)),
-		slog.Int("pid", d.id.PID), slog.String("resource", clip(d.resource, 128)),
-		slog.String("container", clip(d.container, 128)), slog.String("container_name", clip(d.containerName, 128)),
-		slog.String("interface", clip(d.ifname, 32)), slog.String("addresses", d.addresses), slog.String("mac", d.mac),
-		slog.String("outcome", outcome), slog.Duration("duration", took.Round(time.Microsecond)),
-	}
-	if p != nil {
-		attrs = append(attrs, slog.String("error", clip(p.Error(), 1<<10)))
-	}
-	if suppressed > 0 {
-		attrs = append(attrs, slog.Uint64("not_logged_before", suppressed))
-	}
-	s.log.LogAttrs(ctx, level, d.operation, attrs...)
 }

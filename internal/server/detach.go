@@ -13,15 +13,15 @@ import (
 // who may have it removed, is in the record: the resource need not exist any more,
 // and a caller who has lost it may still give back what they have.
 func (s *Server) DetachContainer(w http.ResponseWriter, r *http.Request, resource api.Resource) {
-	d := s.decide("detach", caller(r), resource)
+	d := s.decide(opDetach, caller(r), resource)
 	defer func() { d.done() }()
 	d.end(w, r, s.detach(w, r, d))
 }
 
 func (s *Server) detach(w http.ResponseWriter, r *http.Request, d *decision) error {
-	leave, ok := s.inFlight.enter(d.id)
-	if !ok {
-		return newProblem(api.Busy, "you have too many requests under way: wait for some to end")
+	leave, err := s.admit(d.id)
+	if err != nil {
+		return err
 	}
 	defer leave()
 	var body api.DetachRequest

@@ -48,12 +48,18 @@ func TestFailedAttachLeavesNothing(t *testing.T) {
 		{"the parent link is missing", strings.Replace(staticConflist, "infra", "absent0", 1), `exit 1`, api.ResourceUnavailable, "absent0"},
 		{"there is no conflist", "", `exit 1`, api.ResourceUnavailable, "no network configuration"},
 		{"the conflist is broken", `{"cniVersion":"1.0.0",}`, `exit 1`, api.ResourceUnavailable, "net-porter check"},
+		{"the parent link is the container's", strings.Replace(staticConflist, `"master"`, `"linkInContainer":true,"master"`, 1), `exit 1`, api.ResourceUnavailable, "net-porter check"},
 		{"there is no DHCP server", strings.Replace(staticConflist, `"type":"static"`, `"type":"dhcp"`, 1), `exit 1`, api.DhcpNoOffer, "no DHCP server answered"},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
+			timeout := 20 * time.Second
+			if tt.code == api.Timeout {
+				timeout = 2 * time.Second
+			}
 			d := start(t, setup{
-				conflists: map[string]string{"lan": tt.conflist}, pluginDirs: pluginDirs(t, "fake", tt.script), timeout: 2 * time.Second,
+				conflists: map[string]string{"lan": tt.conflist}, pluginDirs: pluginDirs(t, "fake", tt.script), timeout: timeout,
+				settings: map[string]Settings{"lan": {DHCPTimeout: time.Second}},
 			})
 			s, dir := sandboxWithDir(t, alice)
 			ns := container(t, s, dir)

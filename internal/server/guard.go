@@ -18,16 +18,16 @@ var fromBrowser = []string{"Origin", "Referer", "Sec-Fetch-Site", "Sec-Fetch-Mod
 
 // refuseBrowsers refuses requests that carry a browser's marks or another host than
 // localhost, which is what DNS rebinding looks like.
-func refuseBrowsers(next http.Handler) http.Handler {
+func (s *Server) refuseBrowsers(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		for _, name := range fromBrowser {
 			if _, there := r.Header[name]; there {
-				newProblem(api.NotPermitted, "requests that a browser makes are refused: the header "+name+" must not be there").write(w)
+				s.turnAway(w, r, "browser", "requests that a browser makes are refused: the header "+name+" must not be there")
 				return
 			}
 		}
 		if !localHost(r.Host) {
-			newProblem(api.NotPermitted, "the request's host must be localhost: write http://localhost/... after --unix-socket").write(w)
+			s.turnAway(w, r, "browser", "the request's host must be localhost: write http://localhost/... after --unix-socket")
 			return
 		}
 		next.ServeHTTP(w, r)
@@ -44,7 +44,7 @@ func localHost(host string) bool {
 // requireIdentity lets nobody in whom the kernel has not named. Nor does it let in
 // the subordinate uids of a user: what is allowed is allowed to people, and a user with
 // 65,536 of them would have every bound as many times. podman calls as the user.
-func requireIdentity(next http.Handler) http.Handler {
+func (s *Server) requireIdentity(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		id, ok := peer.FromContext(r.Context())
 		if !ok {
@@ -52,11 +52,18 @@ func requireIdentity(next http.Handler) http.Handler {
 			return
 		}
 		if id.Account != id.UID {
-			newProblem(api.NotPermitted, fmt.Sprintf("you call as uid %d, in a user namespace of uid %d: call as uid %[2]d, which is root inside of it", id.UID, id.Account)).write(w)
+			s.turnAway(w, r, "subordinate-uid", fmt.Sprintf("you call as uid %d, in a user namespace of uid %d: call as uid %[2]d, which is root inside of it", id.UID, id.Account))
 			return
 		}
 		next.ServeHTTP(w, r)
 	})
+}
+
+// turnAway refuses a request whatever it asks for, for the record.
+func (s *Server) turnAway(w http.ResponseWriter, r *http.Request, reason, detail string) {
+	d := s.decide(opRequest, caller(r), "")
+	d.denied(reason)
+	d.end(w, r, newProblem(api.NotPermitted, detail))
 }
 
 // recoverPanics turns a panic into an answer and a log line: one bad request must

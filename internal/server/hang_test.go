@@ -129,7 +129,9 @@ func TestStopDoesNotWaitForIdlers(t *testing.T) {
 	socket := must(Listen(path, 0, 0, 0o666))(t)
 	ctx, stop := context.WithCancel(t.Context())
 	served := make(chan error)
-	go func() { served <- d.server.Serve(ctx, socket.UnixListener, 10*time.Minute) }()
+	go func() {
+		served <- d.server.Serve(ctx, socket.UnixListener, func() time.Duration { return 10 * time.Minute })
+	}()
 	for _, head := range []string{"", "GET /healthz HTTP/1.1\r\nHost: localhost\r\nContent-Length: 100\r\n\r\n", "POST /v1"} {
 		c := must(net.Dial("unix", path))(t)
 		defer c.Close()

@@ -6,7 +6,9 @@ import (
 	"encoding/json"
 	"fmt"
 	"log/slog"
+	"net"
 	"net/http"
+	"net/netip"
 	"os"
 	"path/filepath"
 	"strings"
@@ -17,7 +19,10 @@ import (
 	"github.com/net-porter/net-porter/internal/api"
 	"github.com/net-porter/net-porter/internal/attachment"
 	"github.com/net-porter/net-porter/internal/cni"
+	"github.com/net-porter/net-porter/internal/config"
 	"github.com/net-porter/net-porter/internal/dhcp"
+	"github.com/net-porter/net-porter/internal/enforce"
+	"github.com/net-porter/net-porter/internal/fair"
 	"github.com/net-porter/net-porter/internal/identity"
 	"github.com/net-porter/net-porter/internal/metrics"
 	"github.com/net-porter/net-porter/internal/netns"
@@ -47,14 +52,31 @@ type daemon struct {
 	metrics  *metrics.Metrics
 	manager  *attachment.Manager
 	leases   *dhcp.Service
+	enforcer *enforce.Enforcer
+	turns    *fair.Queue
+	// configuration is what the server was made with.
+	configuration Configuration
+}
+
+// defaultLimits are those of a configuration that says nothing.
+func defaultLimits(t testing.TB) config.Limits {
+	t.Helper()
+	return must(config.Parse("", []byte(`{"resources":[]}`)))(t).Limits
 }
 
 type setup struct {
-	conflists  map[string]string // by resource
-	users      []testlab.User    // who may use them; alice if nobody is named
-	settings   map[string]Settings
-	pluginDirs []string
-	timeout    time.Duration
+	conflists map[string]string // by resource
+	users     []testlab.User    // who may use them; alice if nobody is named
+	settings  map[string]Settings
+	grants    map[string][]policy.Grant // by resource
+	// mostPerUser is how many attachments a user may have on each resource, and mostInAll
+	// on all together.
+	mostPerUser, mostInAll int
+	pluginDirs             []string
+	limits                 config.Limits // the defaults if not given
+	patience               time.Duration // of who waits for a turn; as the queue has it if not given
+	timeout                time.Duration
+	state                  string // the state folder; one of the test's own if not given
 	// bodyTimeout is short for those who want to see it pass.
 	bodyTimeout time.Duration
 }
@@ -67,7 +89,10 @@ const staticConflist = `{"cniVersion":"1.0.0","name":"lan","plugins":[{"type":"m
 func start(t *testing.T, s setup) *daemon {
 	t.Helper()
 	testlab.RequireRoot(t)
-	d := &daemon{t: t, state: t.TempDir(), confDir: t.TempDir(), log: &safeBuffer{}, contract: loadContract(t)}
+	if s.state == "" {
+		s.state = t.TempDir()
+	}
+	d := &daemon{t: t, state: s.state, confDir: t.TempDir(), log: &safeBuffer{}, contract: loadContract(t)}
 	d.socket = filepath.Join(testlab.PublicDir(t), "net-porter.sock")
 	if s.pluginDirs == nil {
 		s.pluginDirs = []string{testlab.CNIPlugins(t)}
@@ -75,13 +100,21 @@ func start(t *testing.T, s setup) *daemon {
 	if s.timeout == 0 {
 		s.timeout = 20 * time.Second
 	}
+	if s.limits == (config.Limits{}) {
+		s.limits = defaultLimits(t)
+	}
+	d.turns = fair.New(fair.Options{Patience: s.patience, Waited: func(wait time.Duration) { d.metrics.TurnWaited(wait) }})
 	logger := slog.New(slog.NewTextHandler(d.log, &slog.HandlerOptions{Level: slog.LevelDebug}))
 	d.metrics = metrics.New("test", "test", metrics.Counts{
-		Attachments: func() map[string]int { return d.manager.Counts() },
-		Leases:      func() (map[string]int, time.Duration, bool) { return d.leases.Summary() },
+		Attachments:    func() map[string]int { return d.manager.Counts() },
+		FailedDetaches: func() map[string]int { return d.manager.FailedCounts() },
+		Ready:          func() map[string]bool { return d.server.ResourcesReady() },
+		Faulty:         func() map[string]int { return d.server.FaultyAttachments() },
+		Leases:         func(tell metrics.TellLeases) { d.leases.Summary(tell) },
+		Turns:          d.turns.Counts,
 	})
 	runner := must(cni.NewRunner(cni.Options{
-		PluginDirs: s.pluginDirs, CacheDir: filepath.Join(d.state, "cni"), Timeout: s.timeout, Logger: logger,
+		PluginDirs: s.pluginDirs, CacheDir: filepath.Join(d.state, "cni"), Timeout: s.timeout, Logger: logger, Turns: d.turns,
 		Observe: func(plugin, command string, took time.Duration, _ error) { d.metrics.PluginRun(plugin, command, took) },
 	}))(t)
 	// The lease socket's path has to be short (unix(7)), unlike those of t.TempDir.
@@ -90,14 +123,21 @@ func start(t *testing.T, s setup) *daemon {
 	d.leases = must(dhcp.NewService(dhcp.Options{
 		SocketPath: filepath.Join(leaseDir, "s"), LeaseDir: filepath.Join(d.state, "leases"), BootID: must(netns.BootID())(t),
 		Logger: logger, Observer: d.metrics,
+		Holds:   func(id, ifname string, also netip.Addr) { d.manager.Hold(id, ifname, also) },
+		Witness: func(id, ifname string) (int, net.HardwareAddr, error) { return d.manager.Witness(id, ifname) },
 	}))(t)
 	journal := must(attachment.OpenJournal(filepath.Join(d.state, "attachments"), logger))(t)
 	registry := must(netns.NewRegistry())(t)
 	t.Cleanup(func() { registry.Close() })
 	opener := must(netns.NewOpener())(t)
+	guard := must(enforce.New(logger))(t)
+	t.Cleanup(guard.Close)
+	d.enforcer = guard
 	d.manager = must(attachment.NewManager(attachment.Options{
 		Journal: journal, Runner: runner, Leases: d.leases, LeaseSocket: filepath.Join(leaseDir, "s"),
-		Namespaces: registry, Finder: netns.NewFinder(opener, registry), Host: identity.NewHost([]byte("the tests' own host")), Logger: logger,
+		Namespaces: registry, Finder: netns.NewFinder(opener, registry), Guard: guard, Host: identity.NewHost([]byte("the tests' own host")),
+		Networks: func() []*cni.Network { return d.server.Networks() },
+		Explain:  Explain, Released: d.metrics.Release, Logger: logger, Turns: d.turns,
 	}))(t)
 	if s.users == nil {
 		s.users = []testlab.User{alice}
@@ -106,10 +146,10 @@ func start(t *testing.T, s setup) *daemon {
 	for _, u := range s.users {
 		allowed[u.UID] = fmt.Sprintf("allow_users %d", u.UID)
 	}
-	var resources []policy.Resource
+	var resources []*policy.Resource
 	settings := map[string]Settings{}
 	for name, conflist := range s.conflists {
-		resources = append(resources, policy.Resource{Name: name, Users: allowed})
+		resources = append(resources, policy.NewResource(policy.Rules{Name: name, Users: allowed, Grants: s.grants[name], MostPerUser: s.mostPerUser}))
 		settings[name] = Settings{DHCPTimeout: s.timeout / 2, Probe: true}
 		if own, ok := s.settings[name]; ok {
 			settings[name] = own
@@ -118,13 +158,18 @@ func start(t *testing.T, s setup) *daemon {
 			ok(t, os.WriteFile(filepath.Join(d.confDir, name+".json"), []byte(conflist), 0o644))
 		}
 	}
+	d.configuration = Configuration{
+		Resources: resources, MostPerUser: s.mostInAll, Settings: settings, ConfigDir: d.confDir,
+		CNI: cni.Settings{PluginDirs: s.pluginDirs, Timeout: s.timeout}, Limits: s.limits,
+	}
 	d.server = New(Options{
-		Resources: resources, Settings: settings, ConfigDir: d.confDir, PluginDirs: s.pluginDirs, Attachments: d.manager,
-		Namespaces: opener, Users: noNames{}, Metrics: d.metrics, Version: "test", Logger: logger,
+		Configuration: d.configuration,
+		Attachments:   d.manager, Namespaces: opener, Users: noNames{}, Turns: d.turns, Metrics: d.metrics, Version: "test", Logger: logger,
 	})
 	if s.bodyTimeout != 0 {
 		d.server.bodyTimeout = s.bodyTimeout
 	}
+	ok(t, d.manager.Enforce(d.server.EnforcedParents()))
 	d.serve()
 	return d
 }
@@ -138,13 +183,14 @@ func (d *daemon) serve() {
 	var running sync.WaitGroup
 	running.Go(func() { _ = d.leases.Serve(ctx) })
 	running.Go(func() { _ = d.leases.Keep(ctx, d.manager) })
+	running.Go(func() { d.server.Monitor(ctx) })
 	running.Go(func() {
 		if err := d.manager.Run(ctx); err != nil {
 			d.t.Errorf("the manager ended: %v", err)
 		}
 	})
 	running.Go(func() {
-		if err := d.server.Serve(ctx, socket.UnixListener, 10*time.Second); err != nil {
+		if err := d.server.Serve(ctx, socket.UnixListener, func() time.Duration { return 10 * time.Second }); err != nil {
 			d.t.Errorf("the server ended: %v", err)
 		}
 	})
@@ -268,11 +314,17 @@ func (b *safeBuffer) Write(p []byte) (int, error) {
 // waitFor returns once text has been written.
 func (b *safeBuffer) waitFor(t *testing.T, text string) {
 	t.Helper()
+	b.waitUntil(t, fmt.Sprintf("the log never says %q", text), func(log string) bool { return strings.Contains(log, text) })
+}
+
+// waitUntil returns once what has been written is so.
+func (b *safeBuffer) waitUntil(t *testing.T, otherwise string, isSo func(log string) bool) {
+	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
 	for {
 		b.mu.Lock()
-		if strings.Contains(b.buf.String(), text) {
+		if isSo(b.buf.String()) {
 			b.mu.Unlock()
 			return
 		}
@@ -284,7 +336,7 @@ func (b *safeBuffer) waitFor(t *testing.T, text string) {
 		select {
 		case <-changed:
 		case <-ctx.Done():
-			t.Fatalf("the log never says %q", text)
+			t.Fatal(otherwise)
 		}
 	}
 }

@@ -9,6 +9,7 @@ import (
 	"testing"
 
 	"github.com/net-porter/net-porter/internal/api"
+	"github.com/net-porter/net-porter/internal/policy"
 	"github.com/net-porter/net-porter/internal/testlab"
 )
 
@@ -163,12 +164,12 @@ func TestIdentitySettings(t *testing.T) {
 	}
 }
 
-// `podman run --ip` on a resource with DHCP: the server decides.
+// `podman run --ip` on a resource with DHCP: who has a grant may ask, and the server decides.
 func TestAddressOfTheUsersChoiceIsTheDHCPServersToGrant(t *testing.T) {
 	testlab.NewLAN(t)
 	d := start(t, setup{conflists: map[string]string{
-		"lan": plainDHCP, "fixed": staticConflist, "six": strings.Replace(plainDHCP, `"dhcp"}`, `"dhcp","ipv4":false,"ipv6":true}`, 1),
-	}})
+		"lan": plainDHCP, "six": strings.Replace(plainDHCP, `"dhcp"}`, `"dhcp","ipv4":false,"ipv6":true}`, 1),
+	}, grants: map[string][]policy.Grant{"lan": {grantOf(t, alice, "192.0.2.0/24", "203.0.113.1")}, "six": {grantOf(t, alice, "192.0.2.0/24")}}})
 	s, dir := sandboxWithDir(t, alice)
 	with := func(resource string, n int, ips ...string) *guest {
 		g := d.guest(s, dir, resource, fmt.Sprintf("c%d", n), n)
@@ -187,10 +188,10 @@ func TestAddressOfTheUsersChoiceIsTheDHCPServersToGrant(t *testing.T) {
 	}
 	refused(with("lan", 2, "192.0.2.133"), api.AddressUnavailable, "choose another address")
 	refused(with("lan", 3, "203.0.113.1"), api.AddressUnavailable, "choose another address")
-	refused(with("lan", 4, "192.0.2.134", "192.0.2.135"), api.AddressNotPermitted, "one IPv4 address")
+	refused(with("lan", 4, "192.0.2.134", "192.0.2.135"), api.AddressUnavailable, "gives one address")
 	refused(with("lan", 5, "2001:db8::1"), api.AddressNotPermitted, "--ip6")
-	refused(with("fixed", 6, "192.0.2.136"), api.AddressNotPermitted, "without --ip")
-	refused(with("six", 8, "192.0.2.138"), api.AddressNotPermitted, "without --ip")
+	refused(with("lan", 6, "198.51.100.1"), api.AddressNotPermitted, "without --ip")
+	refused(with("six", 8, "192.0.2.138"), api.AddressUnavailable, "no IPv4")
 	mac := with("lan", 7, "192.0.2.137")
 	mac.q.StaticMac = "02:00:00:00:00:07"
 	refused(mac, api.AddressNotPermitted, "--mac-address")

@@ -42,7 +42,7 @@ func TestAddressesOfRouterAdvertisements(t *testing.T) {
 	d := start(t, setup{
 		conflists: map[string]string{"lan": plainDHCP, "waits": plainDHCP, "fixed": staticConflist},
 		settings: map[string]Settings{
-			"waits": {IPv6Wait: 8 * time.Second}, "fixed": {IPv6Wait: 8 * time.Second},
+			"waits": {IPv6Wait: 20 * time.Second}, "fixed": {IPv6Wait: 20 * time.Second},
 		},
 	})
 	s, dir := sandboxWithDir(t, alice)

@@ -10,41 +10,92 @@ import (
 
 	"github.com/net-porter/net-porter/internal/api"
 	"github.com/net-porter/net-porter/internal/nss"
-	"github.com/net-porter/net-porter/internal/peer"
 	"github.com/net-porter/net-porter/internal/testlab"
 )
 
 func TestInFlight(t *testing.T) {
-	var f inFlight
+	const most = 16
+	f := inFlight{most: most}
 	enter := func(uid uint32) func() {
 		t.Helper()
-		leave, ok := f.enter(peer.Identity{UID: uid, Account: uid})
-		if !ok {
-			t.Fatalf("uid %d has no place", uid)
+		leave, err := f.enter(uid)
+		if err != nil {
+			t.Fatalf("uid %d has no place: %v", uid, err)
 		}
 		return leave
 	}
 	refused := func(uid uint32) {
 		t.Helper()
-		if _, ok := f.enter(peer.Identity{UID: uid, Account: uid}); ok {
+		if _, err := f.enter(uid); err == nil {
 			t.Errorf("uid %d has one place too many", uid)
 		}
 	}
 	var leave []func()
-	for user := range uint32(maxInFlightInAll / maxInFlight) {
-		for range maxInFlight {
+	for user := range uint32(maxInFlightInAll / most) {
+		for range most {
 			leave = append(leave, enter(1000+user))
 		}
 		refused(1000 + user)
 	}
 	refused(2000) // all users together have as many as may be
-	enter(0)()    // which is nothing to root
 	for _, l := range leave {
 		l()
 	}
 	enter(2000)()
 	if f.total != 0 || len(f.users) != 0 {
 		t.Errorf("%d requests of %v are counted, and none is there", f.total, f.users)
+	}
+}
+
+// A user may begin as many requests as the rate says, after a burst, and what is said
+// about when to come back is true.
+func TestBuckets(t *testing.T) {
+	now := time.Unix(0, 0)
+	b := newBuckets(func() time.Time { return now }, 2, 8)
+	take := func(uid uint32) time.Duration {
+		_, wait := b.take(uid)
+		return wait
+	}
+	drain := func(uid uint32) (n int) {
+		for take(uid) == 0 {
+			n++
+		}
+		return n
+	}
+	if n := drain(1000); n != 8 {
+		t.Errorf("%d requests at once, want 8", n)
+	}
+	if wait := take(1001); wait != 0 {
+		t.Error("another user has to wait")
+	}
+	wait := take(1000)
+	if wait <= 0 || wait > 500*time.Millisecond {
+		t.Errorf("at two a second the next one is due in %s", wait)
+	}
+	now = now.Add(wait - 1)
+	if take(1000) == 0 {
+		t.Error("it may come sooner than it was told")
+	}
+	now = now.Add(1)
+	if wait := take(1000); wait != 0 {
+		t.Errorf("it came when it was told, and has to wait for another %s", wait)
+	}
+	now = now.Add(time.Hour)
+	if n := drain(1000); n != 8 {
+		t.Errorf("%d requests at once after an hour, want 8", n)
+	}
+	b.change(100, 400)
+	now = now.Add(time.Minute)
+	if n := drain(1000); n != 400 {
+		t.Errorf("%d requests at once at the new rate, want 400", n)
+	}
+}
+
+func TestRetryAfterIsWholeSecondsAndNotTooFew(t *testing.T) {
+	for wait, want := range map[time.Duration]int{0: 1, 1: 1, time.Second: 1, time.Second + 1: 2, 90 * time.Second: 90} {
+		if got := retryAfter(wait); got != want {
+			t.Errorf("%s: Retry-After: %d, want %d", wait, got, want)
+		}
 	}
 }
 
@@ -70,12 +121,12 @@ func TestRefusalsOfOneUserAreFew(t *testing.T) {
 	if suppressed, ok := r.allow(1000); !ok || suppressed != 100-refusalBurst {
 		t.Errorf("a second later: %v, %d lines are said to be missing, want %d", ok, suppressed, 100-refusalBurst)
 	}
-	for account := range uint32(10 * refusalAccounts) {
+	for account := range uint32(10 * maxBuckets) {
 		now = now.Add(time.Nanosecond)
 		r.allow(account)
 	}
-	if len(r.buckets) > refusalAccounts {
-		t.Errorf("%d users are remembered", len(r.buckets))
+	if len(r.accounts) > maxBuckets {
+		t.Errorf("%d users are remembered", len(r.accounts))
 	}
 }
 
@@ -84,7 +135,7 @@ func TestRefusalsDoNotFloodTheLog(t *testing.T) {
 	testlab.NewLAN(t, testlab.WithoutServer())
 	d := start(t, setup{conflists: map[string]string{"lan": staticConflist}})
 	now := time.Unix(0, 0)
-	d.server.refusals = newRefusals(func() time.Time { return now })
+	d.server.denials = newRefusals(func() time.Time { return now })
 	m, a := mallory.Run(t), alice.Run(t)
 	for range 3 * refusalBurst {
 		d.attach(m, "lan", api.AttachRequest{ContainerID: containerID, InterfaceName: "eth0", Netns: "/x"})

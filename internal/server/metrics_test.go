@@ -16,7 +16,7 @@ import (
 // and promtool has nothing to say against it.
 func TestMetrics(t *testing.T) {
 	testlab.NewLAN(t, testlab.WithoutServer())
-	d := start(t, setup{conflists: map[string]string{"lan": staticConflist}})
+	d := start(t, setup{conflists: map[string]string{"lan": staticConflist, "void": ""}})
 	s, dir := sandboxWithDir(t, alice)
 	ns := container(t, s, dir)
 	q := api.AttachRequest{ContainerID: containerID, InterfaceName: "eth0", Netns: ns}
@@ -41,6 +41,10 @@ func TestMetrics(t *testing.T) {
 		`net_porter_requests_total{code="address-not-permitted",operation="attach"} 1`,
 		`net_porter_requests_total{code="invalid-request",operation="other"} 1`,
 		`net_porter_attach_duration_seconds_count{outcome="ok",resource="lan"} 1`,
+		`net_porter_attach_duration_seconds_count{outcome="ok",resource="void"} 0`, // nobody has asked for it yet
+		`net_porter_attach_failures_total{code="resource-unavailable",resource="void"} 0`,
+		`net_porter_attach_failures_total{code="cni-failed",resource="lan"} 0`,
+		`net_porter_denials_total{reason="not-owner"} 0`,
 		`net_porter_denials_total{reason="not-listed"} 2`,
 		`net_porter_denials_total{reason="static-address"} 1`,
 		`net_porter_attachments{resource="lan"} 1`,

@@ -16,6 +16,8 @@ var operations = map[string]string{
 	"GET /v1/networks":                    "networks",
 	"GET /v1/networks/{resource}":         "network",
 	"GET /v1/attachments":                 "attachments",
+	"POST /v1/attachments/{id}/check":     "check",
+	"POST /v1/gc":                         "gc",
 	"GET /healthz":                        "healthz",
 	"GET /metrics":                        "metrics",
 	"GET /openapi.yaml":                   "openapi",

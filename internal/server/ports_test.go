@@ -1,6 +1,7 @@
 package server
 
 import (
+	"math"
 	"net"
 	"net/http"
 	"strings"
@@ -47,6 +48,8 @@ func TestPublishedPorts(t *testing.T) {
 		{"one on an address that is not the host's", []api.PortMapping{{ContainerPort: 1, HostPort: 8081, HostIP: "203.0.113.9"}}, "203.0.113.9"},
 		{"another user's", []api.PortMapping{{ContainerPort: 1, HostPort: 8080}}, "8080/tcp"},
 		{"more than can be", []api.PortMapping{{ContainerPort: 1025, HostPort: 1025, Range: 64511}}, "ranges included"},
+		{"more than can be added up", []api.PortMapping{{ContainerPort: math.MaxInt, HostPort: 1025, Range: 2}}, "ranges included"},
+		{"fewer than none", []api.PortMapping{{ContainerPort: 1, HostPort: 1025, Range: math.MinInt}}, "ranges included"},
 		{"beyond the last", []api.PortMapping{{ContainerPort: 1, HostPort: 65535, Range: 2}}, "65535"},
 	}
 	for _, tt := range tests {

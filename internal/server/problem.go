@@ -6,12 +6,17 @@ import (
 	"fmt"
 	"net/http"
 	"slices"
+	"strconv"
+	"time"
+
+	"golang.org/x/sys/unix"
 
 	"github.com/net-porter/net-porter/internal/api"
 	"github.com/net-porter/net-porter/internal/attachment"
 	"github.com/net-porter/net-porter/internal/cni"
 	"github.com/net-porter/net-porter/internal/dhcp"
 	"github.com/net-porter/net-porter/internal/dhcp/grant"
+	"github.com/net-porter/net-porter/internal/fair"
 	"github.com/net-porter/net-porter/internal/netns"
 )
 
@@ -28,6 +33,7 @@ var kinds = map[api.ProblemCode]struct {
 	api.AddressUnavailable:  {http.StatusConflict, "The address cannot be had"},
 	api.QuotaExceeded:       {http.StatusForbidden, "You have as many attachments as you may"},
 	api.AlreadyAttached:     {http.StatusConflict, "Already attached"},
+	api.AttachmentNotFound:  {http.StatusNotFound, "No such attachment of yours"},
 	api.InvalidRequest:      {http.StatusBadRequest, "The request is not valid"},
 	api.CniFailed:           {http.StatusBadGateway, "The CNI plugins failed"},
 	api.DhcpNoOffer:         {http.StatusGatewayTimeout, "No address from DHCP"},
@@ -44,6 +50,8 @@ type problem struct {
 	status int // the code's own where 0
 	detail string
 	cause  error
+	// retryAfter, with busy, is how long it takes until the request may succeed; 0: a moment.
+	retryAfter time.Duration
 }
 
 func (p *problem) Error() string {
@@ -58,6 +66,9 @@ func (p *problem) Unwrap() error { return p.cause }
 func newProblem(code api.ProblemCode, detail string) *problem {
 	return &problem{code: code, detail: detail}
 }
+
+// Explain puts an error into words for the caller whom it concerns.
+func Explain(err error) string { return problemOf(err).detail }
 
 // problemOf says what an error means to the caller. It is the one place where the
 // errors of the packages below become problems.
@@ -84,10 +95,15 @@ func problemOf(err error) *problem {
 		return with(api.NetnsNotOwned, err.Error())
 	case errors.Is(err, netns.ErrNotFound), errors.Is(err, netns.ErrNotNetns), errors.Is(err, netns.ErrCallerGone):
 		return with(api.NetnsNotFound, err.Error())
+	// Before what it is beside: that time was over.
+	case errors.Is(err, fair.ErrBusy):
+		return with(api.Busy, "net-porter is busy with attachments of yours or of others, and it was not your turn within the time that there was to wait: try again in a moment")
 	case errors.Is(err, netns.ErrBusy):
 		return with(api.Busy, err.Error())
 	case errors.Is(err, netns.ErrTimeout):
 		return with(api.Timeout, err.Error())
+	case isAny(err, attachment.ErrJournal, unix.ENOSPC, unix.EDQUOT, unix.EROFS):
+		return with(api.Internal, "net-porter cannot keep its records, so that nothing can be attached or detached for certain: the administrator has to see whether the disk of its state folder is full or read-only (journalctl -u net-porter)")
 	case errors.Is(err, attachment.ErrAlreadyAttached):
 		return with(api.AlreadyAttached, "the container already has this interface in this namespace: detach it first, or choose another interface name")
 	}
@@ -100,6 +116,8 @@ func pluginProblem(err error, with func(api.ProblemCode, string) *problem) *prob
 	switch {
 	case errors.Is(err, grant.ErrConflict):
 		return with(api.AddressUnavailable, "the DHCP server grants addresses that another machine on this network uses, and was told so: try again, and have the network's administrator look for a machine with a fixed address inside the DHCP server's range")
+	case errors.Is(err, dhcp.ErrUnheard):
+		return with(api.AddressUnavailable, "the container was granted an address, but the network's DHCP server, asked from the host, did not confirm it, so that it may be made up: stop what answers DHCP in your containers; if nothing does, the administrator has to see why the server's answers do not reach the host on the network's parent link")
 	case errors.Is(err, grant.ErrNoOffer) && errors.Is(err, dhcp.ErrIPv6):
 		return with(api.DhcpNoOffer, "no DHCPv6 server answered on this network within the time allowed, and the resource asks for an IPv6 address (\"ipv6\": true in its ipam): the administrator has to see to a DHCPv6 server that has addresses left, or to take that key out")
 	case errors.Is(err, grant.ErrNoOffer):
@@ -136,7 +154,7 @@ func (p *problem) write(w http.ResponseWriter) {
 		answer.code = p.code
 	}
 	if p.code == api.Busy {
-		w.Header().Set("Retry-After", "1")
+		w.Header().Set("Retry-After", strconv.Itoa(retryAfter(p.retryAfter)))
 	}
 	_ = writeBody(w, status, api.ProblemMediaType, api.Problem{
 		Type: api.ProblemTypePrefix + string(p.code), Title: kind.title,

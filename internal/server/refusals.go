@@ -1,71 +1,69 @@
 package server
 
 import (
-	"sync"
+	"context"
+	"log/slog"
 	"time"
+
+	"github.com/net-porter/net-porter/internal/audit"
 )
 
 // What one user's refused requests may take of the log. A user who means no harm
-// stays far below it; one in a loop would push everybody else's lines out.
+// stays far below it; one in a loop would push everybody else's records out.
 const (
-	refusalBurst    = 10 // lines
-	refusalsPerSec  = 1
-	refusalAccounts = 1024 // remembered at a time
+	refusalBurst   = 10 // records
+	refusalsPerSec = 1
+	// unloggedEvery is how often the number is told of those for which there was no record.
+	unloggedEvery = time.Minute
 )
 
-// refusals bounds the lines that are logged of requests without success, by account:
-// a token bucket for each. Successes are not its business.
-type refusals struct {
-	now func() time.Time
+// refusals bounds the records of requests without success, by account. None goes
+// unmentioned: how many there were is in the account's next record, or is told by itself.
+// Successes are not its business: each costs its caller an attachment.
+type refusals struct{ *buckets }
 
-	mu      sync.Mutex
-	buckets map[uint32]*bucket
+func newRefusals(now func() time.Time) refusals {
+	return refusals{newBuckets(now, refusalsPerSec, refusalBurst)}
 }
 
-type bucket struct {
-	tokens     float64
-	at         time.Time // when tokens was right
-	suppressed uint64
+// allow says whether there may be a record, and for how many of the account's there was
+// none since the last one.
+func (r refusals) allow(account uint32) (unlogged uint64, ok bool) {
+	unlogged, wait := r.take(account)
+	return unlogged, wait == 0
 }
 
-func newRefusals(now func() time.Time) *refusals {
-	return &refusals{now: now, buckets: map[uint32]*bucket{}}
-}
-
-// allow says whether a line may be logged, and how many of the account's have not
-// been since the last one that was.
-func (r *refusals) allow(account uint32) (suppressed uint64, ok bool) {
-	now := r.now()
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	b := r.buckets[account]
-	if b == nil {
-		r.makeRoom()
-		b = &bucket{tokens: refusalBurst, at: now}
-		r.buckets[account] = b
-	}
-	b.tokens = min(refusalBurst, b.tokens+now.Sub(b.at).Seconds()*refusalsPerSec)
-	b.at = now
-	if b.tokens < 1 {
-		b.suppressed++
-		return 0, false
-	}
-	b.tokens--
-	suppressed, b.suppressed = b.suppressed, 0
-	return suppressed, true
-}
-
-// makeRoom forgets who has been quiet for longest where there are as many as may be.
-func (r *refusals) makeRoom() {
-	if len(r.buckets) < refusalAccounts {
-		return
-	}
-	var quiet uint32
-	var since time.Time
-	for account, b := range r.buckets {
-		if since.IsZero() || b.at.Before(since) {
-			quiet, since = account, b.at
+// tellUnlogged tells of what was refused without a record, each minute until ctx ends.
+func (s *Server) tellUnlogged(ctx context.Context) {
+	every := time.NewTicker(unloggedEvery)
+	defer every.Stop()
+	for {
+		select {
+		case <-every.C:
+			s.logUnlogged(ctx)
+		case <-ctx.Done():
+			s.logUnlogged(context.WithoutCancel(ctx))
+			return
 		}
 	}
-	delete(r.buckets, quiet)
+}
+
+func (s *Server) logUnlogged(ctx context.Context) {
+	for _, of := range []struct {
+		refusals
+		event audit.Event
+	}{{s.denials, audit.Denied}, {s.failures, audit.Failed}} {
+		byAccount, forgotten := of.takeDenied()
+		for account, n := range byAccount {
+			var r record
+			r.add(audit.NotLogged.Attr(), slog.Uint64("uid", uint64(account)))
+			r.text("user", s.userName(ctx, account), maxName)
+			r.add(slog.String("of", of.event.String()), slog.Uint64("not_logged_before", n))
+			s.log.LogAttrs(ctx, slog.LevelWarn, "a user was refused more often than is logged one by one", r...)
+		}
+		if forgotten > 0 {
+			s.log.LogAttrs(ctx, slog.LevelWarn, "users were refused more often than is logged one by one", audit.NotLogged.Attr(),
+				slog.String("of", of.event.String()), slog.Uint64("not_logged_before", forgotten))
+		}
+	}
 }

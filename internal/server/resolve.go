@@ -3,7 +3,9 @@ package server
 import (
 	"context"
 	"errors"
+	"fmt"
 	"log/slog"
+	"slices"
 
 	"github.com/net-porter/net-porter/internal/config"
 	"github.com/net-porter/net-porter/internal/nss"
@@ -16,46 +18,101 @@ type Names interface {
 	GroupByName(ctx context.Context, name string) (nss.Group, error)
 }
 
+// Unknown is a name in the configuration that stands for nobody.
+type Unknown struct {
+	Resource, Key, Name string
+	At                  config.Place // of the name, or of the grant that it is in
+	Err                 error        // nss.ErrNotFound, or why nobody could be asked
+}
+
+// Message says so, without the name.
+func (u Unknown) Message() string {
+	if errors.Is(u.Err, nss.ErrNotFound) {
+		return "a name in the configuration does not exist (yet) and allows nobody until the configuration is read again (systemctl reload net-porter)"
+	}
+	return "a name in the configuration cannot be looked up and allows nobody until the configuration is read again (systemctl reload net-porter)"
+}
+
 // Resolve turns the configuration's resources into rules of numbers. A name that
 // does not resolve allows nobody; it is logged as a warning and looked up again when
-// the daemon starts again.
-func Resolve(ctx context.Context, resources []config.Resource, names Names, log *slog.Logger) []policy.Resource {
-	user := func(name string) (uint32, error) {
-		u, err := names.UserByName(ctx, name)
-		return u.UID, err
-	}
-	group := func(name string) (uint32, error) {
-		g, err := names.GroupByName(ctx, name)
-		return g.GID, err
-	}
-	rules := make([]policy.Resource, 0, len(resources))
+// the configuration is read again.
+func Resolve(ctx context.Context, resources []config.Resource, names Names, log *slog.Logger) []*policy.Resource {
+	return ResolveTelling(ctx, resources, names, func(u Unknown) {
+		log.Warn(u.Message(), "resource", u.Resource, "key", u.Key, "name", u.Name, "error", u.Err)
+	})
+}
+
+// ResolveTelling is Resolve, but tells of names that do not resolve.
+func ResolveTelling(ctx context.Context, resources []config.Resource, names Names, tell func(Unknown)) []*policy.Resource {
+	rules := make([]*policy.Resource, 0, len(resources))
 	for _, r := range resources {
-		l := log.With("resource", r.Name)
-		rules = append(rules, policy.Resource{
-			Name:   r.Name,
-			Users:  numbers(r.AllowUsers, "allow_users", user, l),
-			Groups: numbers(r.AllowGroups, "allow_groups", group, l),
-		})
+		own := policy.Rules{Name: r.Name, MostPerUser: r.MaxAttachmentsPerUser}
+		l := lookup{ctx, names, func(u Unknown) {
+			u.Resource = r.Name
+			if !slices.Contains(own.Unresolved, u.Name) {
+				own.Unresolved = append(own.Unresolved, u.Name)
+			}
+			tell(u)
+		}}
+		own.Users = l.allowed(r.AllowUsers, "allow_users", l.user)
+		own.Groups = l.allowed(r.AllowGroups, "allow_groups", l.group)
+		for _, g := range r.Grants {
+			own.Grants = append(own.Grants, policy.Grant{
+				Rule: "grant at " + g.At.String(), IPs: g.StaticIPs, MACs: g.StaticMACs, Most: g.MaxAttachments,
+				Users:  l.numbers(g.Users, "grants.users", g.At, l.user),
+				Groups: l.numbers(g.Groups, "grants.groups", g.At, l.group),
+			})
+		}
+		rules = append(rules, policy.NewResource(own))
 	}
 	return rules
 }
 
-func numbers(principals []config.Principal, key string, lookup func(string) (uint32, error), log *slog.Logger) map[uint32]string {
-	ids := map[uint32]string{}
-	for _, p := range principals {
-		id := p.ID
-		if !p.Numeric {
-			var err error
-			if id, err = lookup(p.Name); err != nil {
-				message := "a name in the configuration cannot be looked up and allows nobody until the daemon is restarted"
-				if errors.Is(err, nss.ErrNotFound) {
-					message = "a name in the configuration does not exist (yet) and allows nobody until the daemon is restarted"
-				}
-				log.Warn(message, "key", key, "name", p.Name, "error", err)
-				continue
-			}
+// lookup finds the numbers of one resource's names.
+type lookup struct {
+	ctx   context.Context
+	names Names
+	tell  func(Unknown)
+}
+
+func (l lookup) user(name string) (uint32, error) {
+	u, err := l.names.UserByName(l.ctx, name)
+	return u.UID, err
+}
+
+func (l lookup) group(name string) (uint32, error) {
+	g, err := l.names.GroupByName(l.ctx, name)
+	return g.GID, err
+}
+
+// allowed gives each number the rule that allows it, as it was written and where.
+func (l lookup) allowed(list []config.Allowed, key string, find func(string) (uint32, error)) map[uint32]string {
+	rules := map[uint32]string{}
+	for _, a := range list {
+		if id, ok := l.number(a.Principal, key, a.At, find); ok && rules[id] == "" {
+			rules[id] = fmt.Sprintf("%s %s at %s", key, a.Principal, a.At)
 		}
-		ids[id] = key + " " + p.String()
+	}
+	return rules
+}
+
+func (l lookup) numbers(principals []config.Principal, key string, at config.Place, find func(string) (uint32, error)) []uint32 {
+	var ids []uint32
+	for _, p := range principals {
+		if id, ok := l.number(p, key, at, find); ok && !slices.Contains(ids, id) {
+			ids = append(ids, id)
+		}
 	}
 	return ids
+}
+
+func (l lookup) number(p config.Principal, key string, at config.Place, find func(string) (uint32, error)) (uint32, bool) {
+	if p.Numeric {
+		return p.ID, true
+	}
+	id, err := find(p.Name)
+	if err != nil {
+		l.tell(Unknown{Key: key, Name: p.Name, At: at, Err: err})
+	}
+	return id, err == nil
 }

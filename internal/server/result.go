@@ -20,10 +20,14 @@ func attachmentOf(v attachment.View) api.Attachment {
 		ID: v.Key.String(), UID: int64(v.UID), User: v.User, Resource: v.Resource,
 		ContainerID: v.ContainerID, ContainerName: v.Container, InterfaceName: v.Interface,
 		State: api.AttachmentState(v.State), Created: v.Created,
+		AgeSeconds: int64(time.Since(v.Created).Seconds()),
 	}
 	if v.Result != nil {
 		result := resultOf(v)
 		a.Result = &result
+	}
+	if f := v.Failure; f != nil {
+		a.Failure = &api.Failure{Error: f.Detail, Attempts: f.Attempts, LastTry: f.Last, NextTry: f.Next}
 	}
 	return a
 }

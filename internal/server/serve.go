@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"sync"
 	"time"
 
 	"github.com/net-porter/net-porter/internal/peer"
@@ -21,12 +22,11 @@ const (
 )
 
 // Serve answers requests on listener until ctx ends, then lets the attaches and
-// detaches that are under way finish, for at most drain, and returns nil. Whoever
+// detaches that are under way finish, for at most what drain says then, and returns nil. Whoever
 // else has a connection then, idle or in the middle of a request, is hung up on. It
 // closes the listener. It is to be called once.
-func (s *Server) Serve(ctx context.Context, listener *net.UnixListener, drain time.Duration) error {
-	peers := peer.NewListener(listener, peer.MaxPerUser(maxConnections), peer.MaxInAll(maxConnectionsInAll),
-		peer.OnReject(s.rejectConnection))
+func (s *Server) Serve(ctx context.Context, listener *net.UnixListener, drain func() time.Duration) error {
+	peers := s.listen(listener)
 	h := &http.Server{
 		Handler:           s.Handler(),
 		ConnContext:       peer.ConnContext,
@@ -39,6 +39,11 @@ func (s *Server) Serve(ctx context.Context, listener *net.UnixListener, drain ti
 		DisableGeneralOptionsHandler: true,                                                // "OPTIONS *" is checked like any other
 		ErrorLog:                     slog.NewLogLogger(s.log.Handler(), slog.LevelDebug), // callers' faults
 	}
+	telling, told := context.WithCancel(context.WithoutCancel(ctx))
+	var tells sync.WaitGroup
+	tells.Go(func() { s.tellUnlogged(telling) })
+	defer tells.Wait()
+	defer told()
 	served := make(chan error, 1)
 	go func() { served <- h.Serve(peers) }()
 	select {
@@ -46,8 +51,10 @@ func (s *Server) Serve(ctx context.Context, listener *net.UnixListener, drain ti
 		return fmt.Errorf("cannot go on accepting connections: %w", err)
 	case <-ctx.Done():
 	}
+	// What waits for its turn has not begun, and will find the next daemon.
+	s.turns.Close()
 	// The context of requests is not ctx: what is under way is finished, not cut off.
-	bound, cancel := context.WithTimeout(context.WithoutCancel(ctx), drain)
+	bound, cancel := context.WithTimeout(context.WithoutCancel(ctx), drain())
 	defer cancel()
 	shut := make(chan struct{})
 	go func() {

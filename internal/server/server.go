@@ -9,6 +9,7 @@ import (
 	"log/slog"
 	"net/http"
 	"strconv"
+	"sync/atomic"
 	"time"
 
 	"github.com/go-chi/chi/v5"
@@ -16,11 +17,11 @@ import (
 	"github.com/net-porter/net-porter/internal/api"
 	"github.com/net-porter/net-porter/internal/api/apiserver"
 	"github.com/net-porter/net-porter/internal/attachment"
+	"github.com/net-porter/net-porter/internal/fair"
 	"github.com/net-porter/net-porter/internal/metrics"
 	"github.com/net-porter/net-porter/internal/netns"
 	"github.com/net-porter/net-porter/internal/nss"
 	"github.com/net-porter/net-porter/internal/peer"
-	"github.com/net-porter/net-porter/internal/policy"
 )
 
 // UserNames gives users their names; *nss.Resolver is one.
@@ -35,49 +36,58 @@ type Namespaces interface {
 
 // Options are what a Server works with.
 type Options struct {
-	Resources   []policy.Resource
-	Settings    map[string]Settings // by resource; those of a resource that is left out are zero
-	ConfigDir   string              // of conflists
-	PluginDirs  []string            // of CNI plugins
+	Configuration
 	Attachments *attachment.Manager
 	Namespaces  Namespaces
 	Users       UserNames
-	Metrics     *metrics.Metrics
-	Version     string
-	Logger      *slog.Logger
+	// Turns is the queue of those who want plugins to run: Configure and the end of Serve
+	// reach it, and Attachments works by it. It may be nil.
+	Turns   *fair.Queue
+	Metrics *metrics.Metrics
+	// Health is how the daemon is; nil: well.
+	Health  func() Health
+	Version string
+	Logger  *slog.Logger
 }
 
 // Server answers the API of openapi/net-porter.yaml.
 type Server struct {
-	catalog     catalog
+	catalog     atomic.Pointer[catalog] // a request takes it once
 	attachments *attachment.Manager
 	namespaces  Namespaces
 	users       UserNames
 	metrics     *metrics.Metrics
+	health      func() Health
 	version     string
 	log         *slog.Logger
 	bodyTimeout time.Duration
+	limits      connectionLimit
 	inFlight    inFlight
+	begun       *buckets // requests that work on attachments
+	asked       *buckets // requests that only ask
+	turns       *fair.Queue
 	work        work
-	refusals    *refusals
+	revocations *fair.Lanes[revocable]
+	denials     refusals // of what is not allowed
+	failures    refusals // of what did not come about
 	hostPorts   hostPorts
 	hostDNS     hostDNS
+	needed      recordedNeeds
+	monitor     *monitor
 }
 
 // New makes a Server.
 func New(o Options) *Server {
 	s := &Server{
-		catalog: catalog{
-			resources: map[string]policy.Resource{}, settings: o.Settings, configDir: o.ConfigDir,
-			pluginDirs: o.PluginDirs, log: o.Logger,
-		},
 		attachments: o.Attachments, namespaces: o.Namespaces, users: o.Users,
-		metrics: o.Metrics, version: o.Version, log: o.Logger,
-		bodyTimeout: defaultBodyTimeout, refusals: newRefusals(time.Now), hostDNS: newHostDNS(),
+		metrics: o.Metrics, health: o.Health, version: o.Version, log: o.Logger,
+		bodyTimeout: defaultBodyTimeout, hostDNS: newHostDNS(),
+		begun: newBuckets(time.Now, 0, 0), asked: newBuckets(time.Now, 0, 0), turns: o.Turns,
+		revocations: fair.NewLanes[revocable](revokeAtOnce),
+		denials:     newRefusals(time.Now), failures: newRefusals(time.Now),
 	}
-	for _, r := range o.Resources {
-		s.catalog.resources[r.Name] = r
-	}
+	s.monitor = newMonitor(s)
+	_ = s.Configure(o.Configuration) // Monitor tells of each resource that cannot be used
 	return s
 }
 
@@ -87,7 +97,7 @@ var _ apiserver.ServerInterface = (*Server)(nil)
 // peer.Listener, with peer.ConnContext as the server's ConnContext.
 func (s *Server) Handler() http.Handler {
 	router := chi.NewRouter()
-	router.Use(s.count, s.recoverPanics, refuseBrowsers, requireIdentity)
+	router.Use(s.count, s.recoverPanics, s.requireIdentity, s.refuseBrowsers, s.paceReads)
 	router.NotFound(func(w http.ResponseWriter, r *http.Request) {
 		p := newProblem(api.InvalidRequest, "there is nothing under this path; GET /openapi.yaml tells what there is")
 		p.status = http.StatusNotFound

@@ -7,9 +7,38 @@ import (
 	"github.com/net-porter/net-porter/openapi"
 )
 
-// GetHealth answers GET /healthz: the daemon serves requests.
-func (s *Server) GetHealth(w http.ResponseWriter, _ *http.Request) {
-	_ = writeJSON(w, api.Health{Status: api.Ok, Version: s.version})
+// Health is how the daemon is, as far as it knows.
+type Health struct {
+	// Failing: the daemon cannot do its work. With faults and without Failing it can.
+	Failing bool
+	Faults  []Fault
+}
+
+// Fault is something that is wrong with the daemon.
+type Fault struct {
+	Summary string // for everybody
+	Detail  string // for root, since it may tell of the host's files
+}
+
+// GetHealth answers GET /healthz: the daemon serves requests, with 503 if its check of
+// itself says that it cannot do its work.
+func (s *Server) GetHealth(w http.ResponseWriter, r *http.Request) {
+	answer, status := api.Health{Status: api.Ok, Version: s.version}, http.StatusOK
+	var health Health
+	if s.health != nil {
+		health = s.health()
+	}
+	if health.Failing {
+		answer.Status, status = api.Failing, http.StatusServiceUnavailable
+	}
+	for _, f := range health.Faults {
+		text := f.Summary
+		if caller(r).IsRoot() && f.Detail != "" {
+			text += ": " + f.Detail
+		}
+		answer.Faults = append(answer.Faults, text)
+	}
+	_ = writeBody(w, status, "application/json", answer)
 }
 
 // GetMetrics answers GET /metrics, to root alone: the labels name resources that are

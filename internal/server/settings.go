@@ -21,6 +21,10 @@ type Settings struct {
 	// IPv6Wait is how long IPv6 addresses are waited for to be ready, those of router
 	// advertisements among them.
 	IPv6Wait time.Duration
+	// DetachOnRevoke: an attachment is not to outlive its user's right to it.
+	DetachOnRevoke bool
+	// Enforce: what containers send on the parent link is held to what they hold.
+	Enforce bool
 }
 
 // SettingsOf are those of the configuration's resources, by name.
@@ -28,11 +32,13 @@ func SettingsOf(resources []config.Resource) map[string]Settings {
 	settings := make(map[string]Settings, len(resources))
 	for _, r := range resources {
 		settings[r.Name] = Settings{
-			ByContainerID: r.Identity == config.IdentityContainerID,
-			RandomMAC:     r.MAC == config.MACRandom,
-			DHCPTimeout:   r.DHCP.Timeout,
-			Probe:         r.DHCP.ConflictDetection,
-			IPv6Wait:      r.IPv6Wait,
+			ByContainerID:  r.Identity == config.IdentityContainerID,
+			RandomMAC:      r.MAC == config.MACRandom,
+			DHCPTimeout:    r.DHCP.Timeout,
+			Probe:          r.DHCP.ConflictDetection,
+			IPv6Wait:       r.IPv6Wait,
+			DetachOnRevoke: r.OnRevoke == config.RevokeDetach,
+			Enforce:        r.Enforce,
 		}
 	}
 	return settings
@@ -44,4 +50,5 @@ func (s Settings) apply(q *attachment.Request) {
 		q.KnownAs = q.ContainerID
 	}
 	q.StableMAC, q.DHCPTimeout, q.Probe, q.IPv6Wait = !s.RandomMAC, s.DHCPTimeout, s.Probe, s.IPv6Wait
+	q.DetachOnRevoke = s.DetachOnRevoke
 }

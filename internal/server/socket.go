@@ -7,6 +7,7 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"runtime"
 
 	"golang.org/x/sys/unix"
 )
@@ -56,17 +57,38 @@ func Listen(path string, uid, gid int, mode fs.FileMode) (*Socket, error) {
 	return s, nil
 }
 
-// replaceable says whether a socket may be put at path.
-func replaceable(path string) error {
+// CheckSocketPath says why a socket cannot be made at path, whoever listens there now.
+func CheckSocketPath(path string) error {
+	info, err := os.Stat(filepath.Dir(path))
+	if err != nil {
+		return fmt.Errorf("its folder: %w", err)
+	}
+	if !info.IsDir() {
+		return fmt.Errorf("its folder: %s is not one", filepath.Dir(path))
+	}
+	_, err = occupied(path)
+	return err
+}
+
+// occupied says whether a socket is at path, and fails if something else is.
+func occupied(path string) (bool, error) {
 	info, err := os.Lstat(path)
 	if errors.Is(err, fs.ErrNotExist) {
-		return nil
+		return false, nil
 	}
 	if err != nil {
-		return err
+		return false, err
 	}
 	if info.Mode().Type() != fs.ModeSocket {
-		return errors.New("something that is no socket is in its place: move it away, or choose another path in domain_socket.path")
+		return true, errors.New("something that is no socket is in its place: move it away, or choose another path in domain_socket.path")
+	}
+	return true, nil
+}
+
+// replaceable says whether a socket may be put at path.
+func replaceable(path string) error {
+	if there, err := occupied(path); !there || err != nil {
+		return err
 	}
 	conn, err := net.Dial("unix", path)
 	if err == nil {
@@ -91,10 +113,10 @@ func bindLocked(path string, uid, gid int, mode fs.FileMode) (*os.File, error) {
 	// unlike the umask it is not shared with the rest of the program.
 	err = unix.Fchmod(fd, 0)
 	if err == nil {
-		err = unix.Bind(fd, &unix.SockaddrUnix{Name: path})
+		err = withGroup(gid, func() error { return unix.Bind(fd, &unix.SockaddrUnix{Name: path}) })
 	}
 	if err == nil {
-		err = unix.Lchown(path, uid, gid)
+		err = give(path, uid, gid)
 	}
 	if err == nil {
 		err = os.Chmod(path, mode.Perm()) // after chown, which may clear bits
@@ -107,6 +129,42 @@ func bindLocked(path string, uid, gid int, mode fs.FileMode) (*os.File, error) {
 		return nil, err
 	}
 	return file, nil
+}
+
+// withGroup runs f on a thread whose files get the group (setfsgid(2)), where the folder
+// has none to hand on (inode(7)). So the group of the socket is right from the start, and
+// takes CAP_SETGID alone. Where that fails, files have the process's group, as ever.
+func withGroup(gid int, f func() error) error {
+	runtime.LockOSThread()
+	before, err := unix.SetfsgidRetGid(gid)
+	if err != nil {
+		runtime.UnlockOSThread()
+		return err
+	}
+	err = f()
+	_, _ = unix.SetfsgidRetGid(before)
+	// A thread that has kept the group is locked to this goroutine, and ends with it.
+	if now, nowErr := unix.SetfsgidRetGid(-1); nowErr == nil && now == before {
+		runtime.UnlockOSThread()
+	}
+	return err
+}
+
+// give changes the owner and group of the file at path unless they are right: to do so
+// takes CAP_CHOWN, which the unit leaves out.
+func give(path string, uid, gid int) error {
+	var st unix.Stat_t
+	if err := unix.Lstat(path, &st); err != nil {
+		return err
+	}
+	if int(st.Uid) == uid && int(st.Gid) == gid {
+		return nil
+	}
+	err := unix.Lchown(path, uid, gid)
+	if errors.Is(err, unix.EPERM) {
+		return fmt.Errorf("it cannot be given to user %d and group %d: %w; leave it to net-porter.socket (SocketUser=), or give the service CapabilityBoundingSet=CAP_CHOWN CAP_FOWNER CAP_DAC_OVERRIDE in a drop-in", uid, gid, err)
+	}
+	return err
 }
 
 func listenOn(file *os.File, fresh, final string) (*Socket, error) {

@@ -86,3 +86,31 @@ func TestListenTakesLongPaths(t *testing.T) {
 	defer d.Close()
 	ok(t, must(net.Dial("unix", "/proc/self/fd/"+uidText(uint32(d.Fd()))+"/s"))(t).Close())
 }
+
+// A socket of a group's needs none of the capabilities that the unit leaves out.
+func TestListenWithoutCapabilities(t *testing.T) {
+	testlab.RequireRoot(t)
+	path := filepath.Join(t.TempDir(), "s")
+	var s *Socket
+	var groupErr, userErr error
+	testlab.WithoutCapabilities(t, func() {
+		s, groupErr = Listen(path, 0, 4242, 0o660)
+		_, userErr = Listen(path+"2", 4242, 0, 0o600)
+	}, unix.CAP_CHOWN, unix.CAP_FOWNER, unix.CAP_DAC_OVERRIDE, unix.CAP_DAC_READ_SEARCH)
+	ok(t, groupErr)
+	defer s.Close()
+	var st unix.Stat_t
+	ok(t, unix.Stat(path, &st))
+	if st.Uid != 0 || st.Gid != 4242 || st.Mode&0o7777 != 0o660 {
+		t.Errorf("owner %d:%d, mode %o", st.Uid, st.Gid, st.Mode&0o7777)
+	}
+	file := path + "-file"
+	ok(t, os.WriteFile(file, nil, 0o600))
+	ok(t, unix.Stat(file, &st))
+	if st.Gid == 4242 {
+		t.Error("other files get the socket's group, too")
+	}
+	if userErr == nil || !strings.Contains(userErr.Error(), "SocketUser=") {
+		t.Errorf("another user's: %v, want what to do", userErr)
+	}
+}

@@ -168,7 +168,9 @@ func checkPorts(ports []api.PortMapping) ([]api.PortMapping, error) {
 	checked := slices.Clone(ports)
 	for i := range checked {
 		p := &checked[i]
-		p.Range = max(p.Range, 1)
+		if p.Range == 0 {
+			p.Range = 1
+		}
 		if p.Protocol == "" {
 			p.Protocol = api.TCP
 		}
@@ -176,7 +178,8 @@ func checkPorts(ports []api.PortMapping) ([]api.PortMapping, error) {
 		switch {
 		case !p.Protocol.Valid():
 			return nil, invalid("port_mappings", "protocol must be tcp, udp or sctp")
-		case ports[i].Range < 0 || p.Range > 65535 || p.ContainerPort < 1 || p.ContainerPort+last > 65535 || p.HostPort < 1 || p.HostPort+last > 65535:
+		case p.Range < 1 || !isPort(p.ContainerPort) || !isPort(p.HostPort) || p.Range > 65535 ||
+			!isPort(p.ContainerPort+last) || !isPort(p.HostPort+last): // each is small enough to be added by now
 			return nil, invalid("port_mappings", "ports are 1 to 65535, ranges included")
 		}
 		if p.HostIP != "" {
@@ -188,3 +191,5 @@ func checkPorts(ports []api.PortMapping) ([]api.PortMapping, error) {
 	}
 	return checked, nil
 }
+
+func isPort(n int) bool { return n >= 1 && n <= 65535 }

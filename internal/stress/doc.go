@@ -1,6 +1,7 @@
 // Package stress owns the tests of what only shows when it is hard on the daemon: a
-// thousand leases at once, a flood of hostile frames while leases are acquired, and
-// kill -9 at every moment of a lease's life. It has no code but its tests.
+// thousand leases at once, a flood of hostile frames while leases are acquired, kill -9
+// at every moment of a lease's life and of an attachment's (package faultpoint), thousands
+// of operations at random, and of pairs of attach and detach. It has no code but its tests.
 //
 // They run the real daemon as root, on LANs with real DHCP servers, in real time with
 // leases of seconds. What a lease comes to at each moment of its life is tested by a

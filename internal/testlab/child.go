@@ -24,7 +24,8 @@ type child struct {
 func startChild(ns *Netns, cmd *exec.Cmd, log *logBuffer) (*child, error) {
 	cmd.Stdout, cmd.Stderr = log, log
 	cmd.WaitDelay = time.Second // descendants may hold on to the log
-	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: unix.SIGKILL}
+	// A session of its own tells its descendants, whatever groups and parents they have.
+	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: unix.SIGKILL, Setsid: true}
 	var err error
 	starter()(func() { err = startIn(ns, cmd) })
 	if err != nil {

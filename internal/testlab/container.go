@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"maps"
 	"path/filepath"
+	"strconv"
 	"sync/atomic"
 	"testing"
 
@@ -58,6 +59,25 @@ func (u User) Containers(t testing.TB, count int) []*Container {
 	return all
 }
 
+// Another makes another container of the same sandbox.
+func (c *Container) Another() *Container {
+	c.t.Helper()
+	another, err := c.TryAnother()
+	must(c.t, err)
+	return another
+}
+
+// TryAnother is Another for any goroutine.
+func (c *Container) TryAnother() (*Container, error) {
+	n := containers.Add(1)
+	another := &Container{
+		Sandbox: c.Sandbox, ID: fmt.Sprintf("%064x", n), Name: fmt.Sprintf("web%d", n),
+		Netns: filepath.Join(filepath.Dir(c.Netns), fmt.Sprintf("netns-%d", n)), t: c.t,
+	}
+	_, err := another.Sandbox.Try("netns", another.Netns)
+	return another, err
+}
+
 // AttachBody is the body of an attach of eth0, with more keys, or others in their place.
 func (c *Container) AttachBody(more ...map[string]any) map[string]any {
 	body := c.DetachBody()
@@ -82,6 +102,16 @@ func (c *Container) DetachBody(more ...map[string]any) map[string]any {
 func (c *Container) Exec(argv ...string) string {
 	c.t.Helper()
 	return c.Sandbox.Exec(append([]string{"nsenter", "--net=" + c.Netns}, argv...)...)
+}
+
+// Live starts a process in the container, and tells its id: it lives until it is killed,
+// or its sandbox is, and the namespace with it.
+func (c *Container) Live() (pid int, err error) {
+	out, err := c.Sandbox.Try("live", c.Netns)
+	if err != nil {
+		return 0, err
+	}
+	return strconv.Atoi(out)
 }
 
 // Open opens the container's namespace for the test, which keeps it alive until the

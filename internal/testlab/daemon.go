@@ -27,6 +27,7 @@ type Daemon struct {
 	program string
 	dir     string // for everybody to see
 	config  map[string]any
+	faults  string // the folder of package faultpoint, or ""
 	log     *logBuffer
 	mark    int // where the log of the last start begins
 	child   *child
@@ -66,7 +67,8 @@ func WithPluginDirs(dirs ...string) DaemonOption {
 func WithProgram(path string) DaemonOption { return func(d *Daemon) { d.program = path } }
 
 // NewDaemon prepares a daemon, which is not running. What it leaves is removed after
-// the test, which fails when the daemon ends in any other way than it is told to.
+// the test, which fails when the daemon ends in any other way than it is told to, or when
+// it is built with the race detector and that has something to report.
 func NewDaemon(t testing.TB, opts ...DaemonOption) *Daemon {
 	t.Helper()
 	RequireRoot(t)
@@ -94,6 +96,7 @@ func NewDaemon(t testing.TB, opts ...DaemonOption) *Daemon {
 	d.Configure(func(map[string]any) {})
 	t.Cleanup(func() {
 		d.Stop()
+		d.noRaces()
 		if t.Failed() && d.Log() != "" {
 			t.Logf("the daemon's log ends with:\n%s", d.log.tail())
 		}

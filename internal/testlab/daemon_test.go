@@ -200,3 +200,19 @@ func TestBuiltOnceAndForRootAlone(t *testing.T) {
 		t.Errorf("the folder is %v (%v)", info.Mode(), err)
 	}
 }
+
+func TestRaceOfADaemonIsTold(t *testing.T) {
+	RequireRoot(t)
+	caught := &failures{TB: t}
+	d := &Daemon{t: caught, log: newLogBuffer()}
+	caught.during(d.noRaces)
+	if caught.text != "" {
+		t.Errorf("without any: %q", caught.text)
+	}
+	_, err := d.log.Write([]byte("==================\nWARNING: DATA RACE\nWrite at 0x00c0000a6018 by goroutine 8:\n"))
+	must(t, err)
+	caught.during(d.noRaces)
+	if !strings.Contains(caught.text, "by goroutine 8") {
+		t.Errorf("a race was told as %q", caught.text)
+	}
+}

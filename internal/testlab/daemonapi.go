@@ -7,16 +7,26 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"time"
 )
 
 // HTTP makes a request of the API as root, on a connection of its own.
 func (d *Daemon) HTTP(r Request) Response {
 	d.t.Helper()
-	response, err := (&process{}).request(d.Socket, &r)
+	response, err := d.TryHTTP(r)
 	if err != nil {
 		d.t.Fatalf("testlab: %s %s as root: %v", r.Method, r.Path, err)
 	}
-	return *response
+	return response
+}
+
+// TryHTTP is HTTP for a daemon that may be killed before it answers, which is an error.
+func (d *Daemon) TryHTTP(r Request) (Response, error) {
+	response, err := (&process{}).request(d.Socket, &r)
+	if err != nil {
+		return Response{}, err
+	}
+	return *response, nil
 }
 
 // get is what root gets at a path, which must be there.
@@ -73,16 +83,31 @@ func (d *Daemon) TryDetach(s *Sandbox, resource string, body map[string]any) (Re
 	return d.try(s, resource, "detach", body)
 }
 
+// HangUpAttach is TryAttach for a caller who hangs up after a while. That they did before
+// there was an answer is an error.
+func (d *Daemon) HangUpAttach(s *Sandbox, resource string, body map[string]any, after time.Duration) (Response, error) {
+	request, err := postRequest(resource, "attach", body)
+	if err != nil {
+		return Response{}, err
+	}
+	request.HangUp = after
+	return d.tryRequest(s, request)
+}
+
 func (d *Daemon) try(s *Sandbox, resource, operation string, body map[string]any) (Response, error) {
 	request, err := postRequest(resource, operation, body)
 	if err != nil {
 		return Response{}, err
 	}
-	r := s.call(message{Args: []string{d.Socket}, Request: &request})
-	if r.Err != "" || r.Response == nil {
-		return Response{}, fmt.Errorf("%s: no answer: %s", operation, r.Err)
+	return d.tryRequest(s, request)
+}
+
+func (d *Daemon) tryRequest(s *Sandbox, request Request) (Response, error) {
+	r, err := s.TryHTTP(d.Socket, request)
+	if err != nil {
+		return Response{}, fmt.Errorf("%s: no answer: %w", request.Path, err)
 	}
-	return *r.Response, nil
+	return r, nil
 }
 
 func (d *Daemon) post(s *Sandbox, resource, operation string, body map[string]any) (int, []byte) {

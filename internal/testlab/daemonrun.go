@@ -1,14 +1,18 @@
 package testlab
 
 import (
+	"fmt"
 	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/net-porter/net-porter/internal/faultpoint"
 )
 
 // stopBound is how long a daemon may take to stop: attaches in flight are finished,
@@ -19,6 +23,14 @@ const stopBound = 90 * time.Second
 // systemd that it is ready (sd_notify(3)).
 func (d *Daemon) Start() {
 	d.t.Helper()
+	if err := d.TryStart(); err != nil {
+		d.t.Fatalf("testlab: %v; its log:\n%s", err, d.log.tail())
+	}
+}
+
+// TryStart is Start for a daemon that may end before it is ready, which is an error.
+func (d *Daemon) TryStart() error {
+	d.t.Helper()
 	if d.child != nil {
 		d.t.Fatal("testlab: the daemon is running already")
 	}
@@ -27,25 +39,27 @@ func (d *Daemon) Start() {
 	notify, err := net.ListenUnixgram("unixgram", &net.UnixAddr{Name: path, Net: "unixgram"})
 	must(d.t, err)
 	cmd := exec.Command(d.program, "server", "-c", d.configFile())
-	cmd.Env = append(os.Environ(), "NOTIFY_SOCKET="+path)
+	// Only of a daemon with the race detector: without it, that waits a second before it ends.
+	cmd.Env = append(os.Environ(), "NOTIFY_SOCKET="+path, faultpoint.DirEnv+"="+d.faults, "GORACE=atexit_sleep_ms=0")
 	d.mark = d.log.size()
 	d.child, err = startChild(nil, cmd, d.log)
 	if err != nil {
 		notify.Close()
-		d.t.Fatalf("testlab: cannot start the daemon: %v", err)
+		return fmt.Errorf("cannot start the daemon: %w", err)
 	}
 	ended, ready := d.child.ended, make(chan struct{})
 	go func() { <-ended; notify.Close() }()
 	go listenReady(notify, ready)
 	select {
 	case <-ready:
+		return nil
 	case <-ended:
 		err := d.child.err
-		d.child = nil
-		d.t.Fatalf("testlab: the daemon ended before it was ready: %v; its log:\n%s", err, d.log.tail())
+		d.Kill()
+		return fmt.Errorf("the daemon ended before it was ready: %w", err)
 	case <-time.After(waitBound):
 		d.Kill()
-		d.t.Fatalf("testlab: the daemon was not ready within %s; its log:\n%s", waitBound, d.log.tail())
+		return fmt.Errorf("the daemon was not ready within %s", waitBound)
 	}
 }
 
@@ -85,14 +99,65 @@ func (d *Daemon) Stop() {
 	}
 }
 
+// raceReport is the first line of what the race detector has to say.
+const raceReport = "WARNING: DATA RACE"
+
+// noRaces fails the test if the race detector has found a race in the daemon. The log
+// tells it also of a daemon that was killed, whose exit status does not.
+func (d *Daemon) noRaces() {
+	d.t.Helper()
+	if _, report, found := strings.Cut(d.Log(), raceReport); found {
+		d.t.Errorf("testlab: the daemon has a race:\n%s", report[:min(len(report), 8192)])
+	}
+}
+
 // Kill ends the daemon with SIGKILL, and returns when it is gone; nothing happens if
-// it is not running. CNI plugins that it runs live on, which systemd would end.
+// it is not running. CNI plugins that it runs live on; see KillWhole.
 func (d *Daemon) Kill() {
 	if d.child == nil {
 		return
 	}
 	_ = d.child.end(unix.SIGKILL, stopBound)
 	d.child = nil
+}
+
+// KillWhole is Kill for the daemon and all that it runs, as systemd does with what a
+// service leaves behind (KillMode=, systemd.kill(5)).
+func (d *Daemon) KillWhole() {
+	if d.child == nil {
+		return
+	}
+	session := d.child.cmd.Process.Pid
+	d.Kill()
+	for left := processesOf(session); len(left) > 0; left = processesOf(session) {
+		for _, pid := range left {
+			_ = unix.Kill(pid, unix.SIGKILL)
+		}
+	}
+}
+
+// Ended is closed when the daemon, which must be running, has ended in any way.
+func (d *Daemon) Ended() <-chan struct{} { d.t.Helper(); return d.running().ended }
+
+// Processes are the daemon and all that it has started and that lives.
+func (d *Daemon) Processes() (pids []int) { d.t.Helper(); return processesOf(d.PID()) }
+
+// processesOf are the living processes of a session (proc_pid_stat(5)).
+func processesOf(session int) (pids []int) {
+	entries, _ := os.ReadDir("/proc")
+	for _, e := range entries {
+		pid, err := strconv.Atoi(e.Name())
+		if err != nil {
+			continue
+		}
+		text, _ := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
+		_, rest, _ := strings.Cut(string(text), ") ") // what a name may have in it comes before
+		fields := strings.Fields(rest)
+		if len(fields) > 3 && fields[0] != "Z" && fields[3] == strconv.Itoa(session) {
+			pids = append(pids, pid)
+		}
+	}
+	return pids
 }
 
 // Restart is Stop and Start.

@@ -43,6 +43,11 @@ type DHCPServer interface {
 	WaitFree(addr netip.Addr)
 	// Leases is the server's lease file.
 	Leases() string
+	// WaitLeases returns when the lease file is so. Servers write it after they have logged
+	// and answered.
+	WaitLeases(otherwise string, isSo func(leases string) bool)
+	// Do runs fn in the server's network namespace, where its interface is "lan0".
+	Do(fn func() error) error
 }
 
 // ServerKind is a program that is a DHCP server. All kinds lease 192.0.2.100 to
@@ -179,6 +184,8 @@ func (s *dhcpServer) Forget() {
 	}
 }
 
+func (s *dhcpServer) Do(fn func() error) error { return s.netns.Do(fn) }
+
 func (s *dhcpServer) Addr() netip.Addr { return s.addr }
 
 func (s *dhcpServer) Log() string { return s.log.String() }
@@ -211,14 +218,19 @@ func (s *dhcpServer) HasLease(addr netip.Addr) bool {
 	return s.program.holds(s.Leases(), addr, time.Now())
 }
 
-// WaitFree asks until it is so: nothing tells of a lease's end.
 func (s *dhcpServer) WaitFree(addr netip.Addr) {
+	s.t.Helper()
+	s.WaitLeases(fmt.Sprintf("still has a lease of %s", addr), func(string) bool { return !s.HasLease(addr) })
+}
+
+// WaitLeases asks until it is so: nothing tells of a lease's end, or that the file is written.
+func (s *dhcpServer) WaitLeases(otherwise string, isSo func(leases string) bool) {
 	s.t.Helper()
 	tick := time.NewTicker(10 * time.Millisecond)
 	defer tick.Stop()
-	for end := time.Now().Add(waitBound); s.HasLease(addr); <-tick.C {
+	for end := time.Now().Add(waitBound); !isSo(s.Leases()); <-tick.C {
 		if time.Now().After(end) {
-			s.t.Fatalf("testlab: %s still has a lease of %s after %s; its log:\n%s", s.kind, addr, waitBound, s.log.tail())
+			s.t.Fatalf("testlab: %s %s after %s; its leases:\n%s\nits log:\n%s", s.kind, otherwise, waitBound, s.Leases(), s.log.tail())
 		}
 	}
 }

@@ -47,6 +47,7 @@ func (dnsmasq) ready(s *dhcpServer, from int) error {
 }
 
 // leases reads until two times give the same: dnsmasq empties and rewrites the file in place.
+// That it is empty is believed after some time only.
 func (dnsmasq) leases(s *dhcpServer) (string, error) {
 	for last := "never read"; ; {
 		data, err := os.ReadFile(s.leaseFile())
@@ -56,7 +57,9 @@ func (dnsmasq) leases(s *dhcpServer) (string, error) {
 		if string(data) == last {
 			return last, nil
 		}
-		last = string(data)
+		if last = string(data); last == "" {
+			time.Sleep(5 * time.Millisecond)
+		}
 	}
 }
 

@@ -127,5 +127,6 @@ func obey() error {
 
 // process is the state of an obeying helper.
 type process struct {
-	conns []net.Conn
+	conns  []net.Conn
+	living []io.Closer // of live: what their processes wait for
 }

@@ -12,10 +12,13 @@ import (
 // test when it does not.
 func (l *LAN) Ping(addr netip.Addr) {
 	l.t.Helper()
-	if err := l.Do(func() error { return ping(addr) }); err != nil {
+	if err := l.TryPing(addr); err != nil {
 		l.t.Fatalf("testlab: no reply from %s: %v", addr, err)
 	}
 }
+
+// TryPing is Ping for what may fail. It may be called from any goroutine.
+func (l *LAN) TryPing(addr netip.Addr) error { return l.Do(func() error { return ping(addr) }) }
 
 func ping(addr netip.Addr) error {
 	conn, err := net.ListenPacket("ip4:icmp", "0.0.0.0")

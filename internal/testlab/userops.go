@@ -10,11 +10,12 @@ import (
 	"net/http"
 	"os"
 	"os/exec"
-	"runtime"
 	"strconv"
 	"strings"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/net-porter/net-porter/internal/osthread"
 )
 
 // ops are the commands: how many arguments each takes (-1: any), and what it does.
@@ -42,6 +43,7 @@ var ops = map[string]struct {
 	"listen":   {1, listen},
 	"hangup":   {0, hangup},
 	"exec":     {-1, execute},
+	"live":     {1, live},
 }
 
 func (p *process) run(op string, args []string) (string, error) {
@@ -81,16 +83,11 @@ func bind(src, dst string) error {
 // one: the namespaces of that are what /proc/self shows.
 func onThread(fn func() (string, error)) (out string, err error) {
 	done := make(chan struct{})
-	go func() {
+	osthread.Run(func() (clean bool) {
 		defer close(done)
-		runtime.LockOSThread()
-		if unix.Gettid() == unix.Getpid() {
-			defer runtime.UnlockOSThread()
-			out, err = onThread(fn) // which cannot get this thread meanwhile
-			return
-		}
 		out, err = fn()
-	}()
+		return false
+	})
 	<-done
 	return out, err
 }
@@ -191,12 +188,43 @@ func execute(_ *process, a []string) (string, error) {
 	return string(out), err
 }
 
+// live starts a process in a network namespace that lives until it is killed, or this
+// one dies, and tells its id.
+func live(p *process, a []string) (string, error) {
+	cmd := exec.Command("nsenter", "--net="+a[0], "cat")
+	stdin, err := cmd.StdinPipe()
+	if err != nil {
+		return "", err
+	}
+	stdout, err := cmd.StdoutPipe()
+	if err != nil {
+		return "", err
+	}
+	if err := cmd.Start(); err != nil {
+		return "", err
+	}
+	// What comes back has been through cat: nsenter is in the namespace by now.
+	_, err = stdin.Write([]byte{'.'})
+	if err == nil {
+		_, err = stdout.Read(make([]byte, 1))
+	}
+	p.living = append(p.living, stdin)
+	go func() { _ = cmd.Wait() }()
+	return strconv.Itoa(cmd.Process.Pid), err
+}
+
 func (p *process) request(socket string, r *Request) (*Response, error) {
 	transport := &http.Transport{DisableKeepAlives: true, DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
 		var d net.Dialer
 		return d.DialContext(ctx, "unix", socket)
 	}}
-	req, err := http.NewRequest(r.Method, "http://localhost"+r.Path, bytes.NewReader(r.Body))
+	ctx := context.Background()
+	if r.HangUp > 0 {
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithTimeout(ctx, r.HangUp)
+		defer cancel()
+	}
+	req, err := http.NewRequestWithContext(ctx, r.Method, "http://localhost"+r.Path, bytes.NewReader(r.Body))
 	if err != nil {
 		return nil, err
 	}

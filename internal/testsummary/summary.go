@@ -99,6 +99,9 @@ func (s *summary) endTest(e event, id testID) {
 		if _, sub := id.parent(); !sub && e.Elapsed >= slow {
 			s.write(fmt.Sprintf("      %s (%.1fs)\n", e.Test, e.Elapsed))
 		}
+		for _, figures := range figures(output) {
+			s.write("        " + figures + "\n")
+		}
 	}
 }
 
@@ -166,6 +169,17 @@ func reason(output string) string {
 		return "no reason given"
 	}
 	return strings.TrimPrefix(all[len(all)-1][1], "LEFT OUT: ")
+}
+
+// figures are what a test that passed wants to be seen all the same: what it has logged
+// after "FIGURES: ".
+func figures(output string) (all []string) {
+	for _, line := range location.FindAllStringSubmatch(output, -1) {
+		if text, ok := strings.CutPrefix(line[1], "FIGURES: "); ok {
+			all = append(all, text)
+		}
+	}
+	return all
 }
 
 // close says what was left out and the numbers, and reports whether all is well.

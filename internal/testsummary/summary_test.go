@@ -26,6 +26,7 @@ func TestSummary(t *testing.T) {
 		failSub = `{"Action":"fail","Package":"p","Test":"TestA/sub"}`
 		saySub  = `{"Action":"output","Package":"p","Test":"TestA/sub","Output":"    a_test.go:3: it broke\n"}`
 		say     = `{"Action":"output","Package":"p","Test":"TestA","Output":"    a_test.go:7: LEFT OUT: needs root\n"}`
+		figures = `{"Action":"output","Package":"p","Test":"TestA","Output":"    a_test.go:9: FIGURES: 7 of 7\n"}`
 		skip    = `{"Action":"skip","Package":"p","Test":"TestA"}`
 		good    = `{"Action":"pass","Package":"p","Elapsed":0.2}`
 		bad     = `{"Action":"fail","Package":"p"}`
@@ -40,6 +41,7 @@ func TestSummary(t *testing.T) {
 		also    string
 	}{
 		{"a pass", false, []string{run, pass, good}, "1 passed, 0 failed, 0 skipped", true, "ok\tp\t0.2s"},
+		{"figures of a pass", false, []string{run, say, figures, pass, good}, "1 passed, 0 failed, 0 skipped", true, "        7 of 7\n"},
 		{"a failure", false, []string{run, say, fail, bad}, "0 passed, 1 failed, 0 skipped", false, "LEFT OUT"},
 		{"subtests count, not what holds them", false, []string{run, runSub, passSub, pass, good}, "1 passed, 0 failed, 0 skipped", true, ""},
 		{"one failed subtest is one failure", false, []string{run, runSub, saySub, failSub, fail, bad}, "0 passed, 1 failed, 0 skipped", false, "it broke"},

@@ -22,6 +22,7 @@ cgroup2_mount() {
 is_booted() { is_up && [[ -e $run/booted ]]; }
 
 up() {
+  local own=()
   if is_booted; then
     say "'$name' is up already"
     return
@@ -39,16 +40,36 @@ up() {
   modprobe -aq overlay tun fuse veth bridge macvlan 2>/dev/null || true # built in or loaded: both fine
   # The users' storage cannot be on an overlay, as podman stacks its own on it.
   cp -a --reflink=auto "$root/home/." "$disk/home/"
-  tar -C "$lab_d/rootfs" --owner=0 --group=0 --mode=u=rwX,go=rX -c . | tar -C "$disk/upper" -x
+  # What is for tests of ours alone has no place on a clean machine.
+  [[ $variant != clean ]] || own=(--exclude=./opt)
+  tar -C "$lab_d/rootfs" "${own[@]}" --owner=0 --group=0 --mode=u=rwX,go=rX -c . | tar -C "$disk/upper" -x
   echo "$name" >"$disk/upper/etc/hostname"
+  boot
+}
+
+boot() {
   start
   wait_booted
   touch "$run/booted"
   say "'$name' is up"
 }
 
+# reboot: as when somebody trips over the cable. No process gets to end in order, /run
+# and /tmp are new, and so is the boot id, which systemd-nspawn makes up at each boot;
+# the LANs and their servers start anew too, with the leases that they have on disk.
+reboot() {
+  with_lock "$run_base/$name.lock"
+  need_up
+  read -r root <"$run/root.path"
+  kill_all
+  rm -rf --one-file-system "$run"
+  mkdir -p "$run"
+  boot
+}
+
 start() {
   local group nspawn
+  echo "$root" >"$run/root.path" # of the next reboot
   group=$(cgroup2_mount)/net-porter-lab-$name
   mkdir -p "$group"
   if ! grep -qw pids "$group/cgroup.controllers"; then
@@ -108,7 +129,9 @@ wait_booted() {
   is_up || { tail "$run/console.log" >&2; die "'$name' died while it booted"; }
   # Lingering users' managers start on their own, but the boot does not wait
   # for them; a second start does.
-  lab_exec -- systemctl start user@{1000,1001,1002,1003}.service </dev/null
+  # shellcheck disable=SC2016 # expanded in the lab
+  lab_exec -- sh -c 'ls /var/lib/systemd/linger 2>/dev/null | while read -r user; do
+    echo "user@$(id -u "$user").service"; done | xargs -r systemctl start' </dev/null
 }
 
 down() {
@@ -122,16 +145,23 @@ down() {
 
 # wipe: leave nothing of the lab, whatever state it is in.
 wipe() {
+  kill_all
+  rm -rf --one-file-system "$run" "$disk"
+}
+
+# kill_all: end every process of the lab at once.
+kill_all() {
   local group tries
   group=$(cgroup2_mount)/net-porter-lab-$name
-  if [[ -d $group ]]; then
-    echo 1 >"$group/cgroup.kill"
-    for ((tries = 0; tries < 500; tries++)); do
-      grep -q '^populated 0' "$group/cgroup.events" && break
-      sleep 0.02
-    done
-    find "$group" -depth -type d -exec rmdir {} + ||
-      die "processes of '$name' will not die: see $group"
-  fi
-  rm -rf --one-file-system "$run" "$disk"
+  [[ -d $group ]] || return 0
+  echo 1 >"$group/cgroup.kill"
+  for ((tries = 0; tries < 500; tries++)); do
+    # The last of a group's processes is no longer counted a moment before it is gone.
+    if grep -q '^populated 0' "$group/cgroup.events" &&
+      find "$group" -depth -type d -exec rmdir {} + 2>/dev/null; then
+      return
+    fi
+    sleep 0.02
+  done
+  die "processes of '$name' will not die: see $group"
 }

@@ -13,12 +13,15 @@ cache=${NET_PORTER_LAB_CACHE:-/var/cache/net-porter-lab}
 run_base=/run/net-porter-lab
 run=$run_base/$name          # state, gone when the lab is down
 disk=$cache/instances/$name  # what the lab writes, gone when the lab is down
+variant=${NET_PORTER_LAB_VARIANT:-podman}
 
 say() { printf 'lab: %s\n' "$*" >&2; }
 die() { say "$*"; exit 1; }
 
 [[ $name =~ ^[a-z][a-z0-9-]{0,30}$ ]] ||
   die "NET_PORTER_LAB_NAME is '$name': use at most 31 of a-z, 0-9 and '-'"
+[[ $variant == podman || $variant == clean ]] ||
+  die "NET_PORTER_LAB_VARIANT is '$variant': podman, or clean"
 ((EUID == 0)) || die "needs root: it boots a container"
 
 # start_time PID: sets $started to field 22 of proc_pid_stat(5). With the pid it

@@ -1,17 +1,20 @@
 # shellcheck shell=bash disable=SC2034,SC2154 # names are shared with scripts/lab
-# The lab's root: a Debian with rootless podman, four users and their container
-# image, kept in the cache and never written to again. Sourced by scripts/lab.
+# The lab's roots, kept in the cache and never written to again. Sourced by scripts/lab.
+#
+#   podman  a Debian with rootless podman, five users and their container image
+#   clean   a plain Debian server with two users, on which nothing of podman's or ours is;
+#           its apt finds what it would install in its own cache, as there is no network
 
 suite=trixie
 
-# Everything that shapes the root is in these two files.
+# Everything that shapes a root is in these two files.
 root_key() {
-  cat "$lab_d/packages" "$lab_d/root.sh" | sha256sum | cut -c1-12
+  cat "$lab_d/packages.$variant" "$lab_d/root.sh" | sha256sum | cut -c1-12
 }
 
 # ensure_root: sets $root to a finished root, and makes it when there is none.
 ensure_root() {
-  root=$cache/root-$(root_key)
+  root=$cache/root-$variant-$(root_key)
   [[ -d $root ]] && return
   with_lock "$cache/lock"
   if [[ ! -d $root ]]; then # else another caller made it while we waited
@@ -27,10 +30,11 @@ build_root() {
   "$scripts/install-deps" lab
   rm -rf --one-file-system "$cache"/root-*.partial
   mkdir -p "$cache/debs"
-  say "making the root (once, one to three minutes; log: $cache/root.log)"
+  say "making the root '$variant' (once, one to three minutes; log: $cache/root.log)"
   bootstrap "$partial"
-  customise "$partial"
-  import_image "$partial"
+  quieten "$partial"
+  make_image "$partial"
+  "customise_$variant" "$partial"
   mv -T "$partial" "$1"
   drop_old_roots "$1"
   say "root is ready: $1"
@@ -39,11 +43,12 @@ build_root() {
 bootstrap() {
   local dir=$1 mirror packages
   mirror=$(debian_mirror)
-  packages=$(sed 's/#.*//' "$lab_d/packages" | xargs | tr ' ' ,)
-  # Read by the dpkg inside: no sync per file, no manuals.
+  packages=$(sed 's/#.*//' "$lab_d/packages.$variant" | xargs | tr ' ' ,)
+  # Read by the dpkg inside: no sync per file; no manuals but our own.
   mkdir -p "$dir/etc/dpkg/dpkg.cfg.d"
   printf '%s\n' force-unsafe-io 'path-exclude=/usr/share/man/*' 'path-exclude=/usr/share/doc/*' \
-    'path-exclude=/usr/share/locale/*' >"$dir/etc/dpkg/dpkg.cfg.d/lab"
+    'path-exclude=/usr/share/locale/*' 'path-include=/usr/share/man/*/net-porter*' \
+    'path-include=/usr/share/doc/net-porter/*' >"$dir/etc/dpkg/dpkg.cfg.d/lab"
   say "debootstrap $suite from ${mirror:-the default mirror}"
   # The mount namespace takes debootstrap's /proc and /sys away with it, even
   # when it is killed.
@@ -53,7 +58,7 @@ bootstrap() {
     tee "$cache/root.log" |
     { grep --line-buffered -E '^(I: (Resolving|Extracting|Unpacking|Configuring) (dep|the base|required|base-files|podman)|[EW]:)' || true; } |
     sed -u 's/^/lab:   /' >&2
-  [[ -x $dir/usr/bin/podman ]] || die "debootstrap failed: see $cache/root.log"
+  [[ -x $dir/usr/bin/busybox ]] || die "debootstrap failed: see $cache/root.log"
 }
 
 # debian_mirror: the machine's own mirror of the main archive, if apt has one
@@ -64,8 +69,23 @@ debian_mirror() {
     grep -E '^(https?|file):' | grep -v -- -security | sed -n 1p || true
 }
 
-customise() {
-  local dir=$1 user unit
+# quieten: /proc/sys is writable in the lab and partly the outer machine's: nothing in
+# the lab may set a sysctl or a binary format. The others only cost time.
+quieten() {
+  local dir=$1 unit
+  for unit in systemd-sysctl.service systemd-binfmt.service proc-sys-fs-binfmt_misc.automount \
+    systemd-modules-load.service systemd-pstore.service sys-kernel-debug.mount sys-kernel-tracing.mount \
+    systemd-firstboot.service systemd-random-seed.service ldconfig.service systemd-journal-catalog-update.service \
+    systemd-update-done.service getty.target apt-daily.timer apt-daily-upgrade.timer dpkg-db-backup.timer \
+    fstrim.timer netavark-dhcp-proxy.service netavark-dhcp-proxy.socket; do
+    ln -sf /dev/null "$dir/etc/systemd/system/$unit"
+  done
+  : >"$dir/etc/machine-id" # a new one at each boot
+  rm -rf "$dir"/var/cache/apt/archives/*.deb "$dir"/var/lib/apt/lists/*
+}
+
+customise_podman() {
+  local dir=$1 user
   chroot "$dir" groupadd --system net-porter
   mkdir -p "$dir/var/lib/systemd/linger"
   for user in alice:1000 bob:1001 mallory:1002 carol:1003 podman:1004; do
@@ -76,18 +96,33 @@ customise() {
   for user in alice bob carol podman; do
     chroot "$dir" usermod -aG net-porter "$user"
   done
-  # /proc/sys is writable in the lab and partly the outer machine's: nothing in
-  # the lab may set a sysctl or a binary format. The others only cost time.
-  for unit in systemd-sysctl.service systemd-binfmt.service proc-sys-fs-binfmt_misc.automount \
-    systemd-modules-load.service systemd-pstore.service sys-kernel-debug.mount sys-kernel-tracing.mount \
-    systemd-firstboot.service systemd-random-seed.service ldconfig.service systemd-journal-catalog-update.service \
-    systemd-update-done.service getty.target apt-daily.timer apt-daily-upgrade.timer dpkg-db-backup.timer \
-    fstrim.timer netavark-dhcp-proxy.service netavark-dhcp-proxy.socket; do
-    ln -sf /dev/null "$dir/etc/systemd/system/$unit"
-  done
-  : >"$dir/etc/machine-id" # a new one at each boot
-  rm -rf "$dir"/var/cache/apt/archives/*.deb "$dir"/var/lib/apt/lists/*
-  make_image "$dir"
+  import_image "$dir"
+}
+
+customise_clean() {
+  local dir=$1
+  chroot "$dir" useradd -m -s /bin/bash -u 1000 podman
+  chroot "$dir" useradd -m -s /bin/bash -u 1001 alice
+  # The last one as apt 3 wants it with podman, and the apt of Debian 12 does not.
+  fill_apt_cache "$dir" podman netavark containernetworking-plugins
+}
+
+# fill_apt_cache DIR PACKAGE...: what apt in DIR will know of the archive, and what it would
+# download to install the packages with all that they want. The machine's own apt does it,
+# as that knows how to reach the archive.
+fill_apt_cache() {
+  local dir=$1 apt
+  shift
+  apt=(apt-get -qq -o "Dir::State=$dir/var/lib/apt" -o "Dir::State::status=$dir/var/lib/dpkg/status"
+    -o "Dir::Cache=$dir/var/cache/apt" -o "Dir::Etc::SourceList=$dir/etc/apt/sources.list"
+    -o Dir::Etc::SourceParts=/dev/null -o Dir::Etc::Preferences=/dev/null -o Dir::Etc::PreferencesParts=/dev/null
+    -o Dir::Etc::Trusted=/usr/share/keyrings/debian-archive-keyring.gpg -o APT::Sandbox::User=root
+    -o Acquire::Languages=none -o Acquire::GzipIndexes=false -o APT::Update::Post-Invoke::=true)
+  say "apt-get update, and the packages of: $*"
+  "${apt[@]}" update </dev/null >>"$cache/root.log" 2>&1 || die "apt-get update failed: see $cache/root.log"
+  ln -f "$cache"/debs/*.deb "$dir/var/cache/apt/archives/" 2>/dev/null || true # debootstrap's, of the other root
+  "${apt[@]}" -y --download-only install "$@" </dev/null >>"$cache/root.log" 2>&1 ||
+    die "apt-get cannot download $*: see $cache/root.log"
 }
 
 # make_image: a container image needs no more than a busybox and its names.
@@ -127,7 +162,7 @@ import_image() {
 drop_old_roots() {
   local old
   compgen -G "$run_base/*/state" >/dev/null && return
-  for old in "$cache"/root-*; do
+  for old in "$cache/root-$variant-"*; do
     [[ $old == "$1" ]] || rm -rf --one-file-system "$old"
   done
 }

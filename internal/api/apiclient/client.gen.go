@@ -91,7 +91,7 @@ func WithRequestEditorFn(fn RequestEditorFn) ClientOption {
 // The interface specification for the client above.
 type ClientInterface interface {
 
-	// GetHealth Whether the daemon serves requests.
+	// GetHealth Whether the daemon serves requests, and its check of itself finds nothing wrong.
 	//
 	// Corresponds with GET /healthz (the `GetHealth` operationId).
 	GetHealth(ctx context.Context, reqEditors ...RequestEditorFn) (*http.Response, error)
@@ -100,6 +100,36 @@ type ClientInterface interface {
 	//
 	// Corresponds with GET /v1/attachments (the `ListAttachments` operationId).
 	ListAttachments(ctx context.Context, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// CheckAttachment Whether the attachment is as it was made, or as its leases have changed it.
+	//
+	// For its owner and for root. The interface is looked at, and then CNI CHECK is run.
+	// One that is not there and one that is not the caller's answer alike.
+	//
+	// Corresponds with POST /v1/attachments/{id}/check (the `CheckAttachment` operationId).
+	CheckAttachment(ctx context.Context, id AttachmentID, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// CollectGarbageWithBody Remove what is left over, or say what would be; for root alone.
+	//
+	// What is left over: attachments whose container is gone or whose removal has failed,
+	// and results, addresses and leases that no attachment owns. The daemon removes the
+	// former at all times and the latter when it starts.
+	//
+	// Takes any type of body and a specified content type.
+	//
+	// Corresponds with POST /v1/gc (the `CollectGarbage` operationId).
+	CollectGarbageWithBody(ctx context.Context, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// CollectGarbage Remove what is left over, or say what would be; for root alone.
+	//
+	// What is left over: attachments whose container is gone or whose removal has failed,
+	// and results, addresses and leases that no attachment owns. The daemon removes the
+	// former at all times and the latter when it starts.
+	//
+	// Takes a body of the `application/json` content type.
+	//
+	// Corresponds with POST /v1/gc (the `CollectGarbage` operationId).
+	CollectGarbage(ctx context.Context, body CollectGarbageJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error)
 
 	// ListNetworks The resources that this caller may use.
 	//
@@ -142,7 +172,7 @@ type ClientInterface interface {
 	DetachContainer(ctx context.Context, resource Resource, body DetachContainerJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error)
 }
 
-// GetHealth Whether the daemon serves requests.
+// GetHealth Whether the daemon serves requests, and its check of itself finds nothing wrong.
 //
 // Corresponds with GET /healthz (the `GetHealth` operationId).
 func (c *Client) GetHealth(ctx context.Context, reqEditors ...RequestEditorFn) (*http.Response, error) {
@@ -162,6 +192,66 @@ func (c *Client) GetHealth(ctx context.Context, reqEditors ...RequestEditorFn) (
 // Corresponds with GET /v1/attachments (the `ListAttachments` operationId).
 func (c *Client) ListAttachments(ctx context.Context, reqEditors ...RequestEditorFn) (*http.Response, error) {
 	req, err := NewListAttachmentsRequest(c.Server)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// CheckAttachment Whether the attachment is as it was made, or as its leases have changed it.
+//
+// For its owner and for root. The interface is looked at, and then CNI CHECK is run.
+// One that is not there and one that is not the caller's answer alike.
+//
+// Corresponds with POST /v1/attachments/{id}/check (the `CheckAttachment` operationId).
+func (c *Client) CheckAttachment(ctx context.Context, id AttachmentID, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewCheckAttachmentRequest(c.Server, id)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// CollectGarbageWithBody Remove what is left over, or say what would be; for root alone.
+//
+// What is left over: attachments whose container is gone or whose removal has failed,
+// and results, addresses and leases that no attachment owns. The daemon removes the
+// former at all times and the latter when it starts.
+//
+// Takes any type of body and a specified content type.
+//
+// Corresponds with POST /v1/gc (the `CollectGarbage` operationId).
+func (c *Client) CollectGarbageWithBody(ctx context.Context, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewCollectGarbageRequestWithBody(c.Server, contentType, body)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// CollectGarbage Remove what is left over, or say what would be; for root alone.
+//
+// What is left over: attachments whose container is gone or whose removal has failed,
+// and results, addresses and leases that no attachment owns. The daemon removes the
+// former at all times and the latter when it starts.
+//
+// Takes a body of the `application/json` content type.
+//
+// Corresponds with POST /v1/gc (the `CollectGarbage` operationId).
+func (c *Client) CollectGarbage(ctx context.Context, body CollectGarbageJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewCollectGarbageRequest(c.Server, body)
 	if err != nil {
 		return nil, err
 	}
@@ -322,6 +412,80 @@ func NewListAttachmentsRequest(server string) (*http.Request, error) {
 	if err != nil {
 		return nil, err
 	}
+
+	return req, nil
+}
+
+// NewCheckAttachmentRequest constructs an http.Request for the CheckAttachment method
+func NewCheckAttachmentRequest(server string, id AttachmentID) (*http.Request, error) {
+	var err error
+
+	var pathParam0 string
+
+	pathParam0, err = runtime.StyleParamWithOptions("simple", false, "id", id, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationPath, Type: "string", Format: ""})
+	if err != nil {
+		return nil, err
+	}
+
+	serverURL, err := url.Parse(server)
+	if err != nil {
+		return nil, err
+	}
+
+	operationPath := fmt.Sprintf("/v1/attachments/%s/check", pathParam0)
+	if operationPath[0] == '/' {
+		operationPath = "." + operationPath
+	}
+
+	queryURL, err := serverURL.Parse(operationPath)
+	if err != nil {
+		return nil, err
+	}
+
+	req, err := http.NewRequest(http.MethodPost, queryURL.String(), nil)
+	if err != nil {
+		return nil, err
+	}
+
+	return req, nil
+}
+
+// NewCollectGarbageRequest calls the generic CollectGarbage builder with application/json body
+func NewCollectGarbageRequest(server string, body CollectGarbageJSONRequestBody) (*http.Request, error) {
+	var bodyReader io.Reader
+	buf, err := json.Marshal(body)
+	if err != nil {
+		return nil, err
+	}
+	bodyReader = bytes.NewReader(buf)
+	return NewCollectGarbageRequestWithBody(server, "application/json", bodyReader)
+}
+
+// NewCollectGarbageRequestWithBody constructs an http.Request for the CollectGarbage method, with any body, and a specified content type
+func NewCollectGarbageRequestWithBody(server string, contentType string, body io.Reader) (*http.Request, error) {
+	var err error
+
+	serverURL, err := url.Parse(server)
+	if err != nil {
+		return nil, err
+	}
+
+	operationPath := fmt.Sprintf("/v1/gc")
+	if operationPath[0] == '/' {
+		operationPath = "." + operationPath
+	}
+
+	queryURL, err := serverURL.Parse(operationPath)
+	if err != nil {
+		return nil, err
+	}
+
+	req, err := http.NewRequest(http.MethodPost, queryURL.String(), body)
+	if err != nil {
+		return nil, err
+	}
+
+	req.Header.Add("Content-Type", contentType)
 
 	return req, nil
 }
@@ -525,7 +689,7 @@ func WithBaseURL(baseURL string) ClientOption {
 // ClientWithResponsesInterface is the interface specification for the client with responses above.
 type ClientWithResponsesInterface interface {
 
-	// GetHealthWithResponse Whether the daemon serves requests.
+	// GetHealthWithResponse Whether the daemon serves requests, and its check of itself finds nothing wrong.
 	//
 	// Returns a wrapper object for the known response body format(s).
 	//
@@ -538,6 +702,38 @@ type ClientWithResponsesInterface interface {
 	//
 	// Corresponds with GET /v1/attachments (the `ListAttachments` operationId).
 	ListAttachmentsWithResponse(ctx context.Context, reqEditors ...RequestEditorFn) (*ListAttachmentsResponse, error)
+
+	// CheckAttachmentWithResponse Whether the attachment is as it was made, or as its leases have changed it.
+	//
+	// For its owner and for root. The interface is looked at, and then CNI CHECK is run.
+	// One that is not there and one that is not the caller's answer alike.
+	//
+	// Returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with POST /v1/attachments/{id}/check (the `CheckAttachment` operationId).
+	CheckAttachmentWithResponse(ctx context.Context, id AttachmentID, reqEditors ...RequestEditorFn) (*CheckAttachmentResponse, error)
+
+	// CollectGarbageWithBodyWithResponse Remove what is left over, or say what would be; for root alone.
+	//
+	// What is left over: attachments whose container is gone or whose removal has failed,
+	// and results, addresses and leases that no attachment owns. The daemon removes the
+	// former at all times and the latter when it starts.
+	//
+	// Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with POST /v1/gc (the `CollectGarbage` operationId).
+	CollectGarbageWithBodyWithResponse(ctx context.Context, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*CollectGarbageResponse, error)
+
+	// CollectGarbageWithResponse Remove what is left over, or say what would be; for root alone.
+	//
+	// What is left over: attachments whose container is gone or whose removal has failed,
+	// and results, addresses and leases that no attachment owns. The daemon removes the
+	// former at all times and the latter when it starts.
+	//
+	// Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with POST /v1/gc (the `CollectGarbage` operationId).
+	CollectGarbageWithResponse(ctx context.Context, body CollectGarbageJSONRequestBody, reqEditors ...RequestEditorFn) (*CollectGarbageResponse, error)
 
 	// ListNetworksWithResponse The resources that this caller may use.
 	//
@@ -589,6 +785,8 @@ type GetHealthResponse struct {
 	HTTPResponse *http.Response
 	// JSON200 the response for an HTTP 200 `application/json` response
 	JSON200 *Health
+	// JSON503 the response for an HTTP 503 `application/json` response
+	JSON503 *Health
 	// ApplicationProblemJSONDefault the response for an HTTP default `application/problem+json` response
 	ApplicationProblemJSONDefault *Problem
 }
@@ -596,6 +794,11 @@ type GetHealthResponse struct {
 // GetJSON200 returns the response for an HTTP 200 `application/json` response
 func (r GetHealthResponse) GetJSON200() *Health {
 	return r.JSON200
+}
+
+// GetJSON503 returns the response for an HTTP 503 `application/json` response
+func (r GetHealthResponse) GetJSON503() *Health {
+	return r.JSON503
 }
 
 // GetApplicationProblemJSONDefault returns the response for an HTTP default `application/problem+json` response
@@ -674,6 +877,102 @@ func (r ListAttachmentsResponse) StatusCode() int {
 
 // ContentType is a convenience method to retrieve the Content-Type value from the HTTP response headers
 func (r ListAttachmentsResponse) ContentType() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Header.Get("Content-Type")
+	}
+	return ""
+}
+
+type CheckAttachmentResponse struct {
+	Body         []byte
+	HTTPResponse *http.Response
+	// JSON200 the response for an HTTP 200 `application/json` response
+	JSON200 *CheckResult
+	// ApplicationProblemJSONDefault the response for an HTTP default `application/problem+json` response
+	ApplicationProblemJSONDefault *Problem
+}
+
+// GetJSON200 returns the response for an HTTP 200 `application/json` response
+func (r CheckAttachmentResponse) GetJSON200() *CheckResult {
+	return r.JSON200
+}
+
+// GetApplicationProblemJSONDefault returns the response for an HTTP default `application/problem+json` response
+func (r CheckAttachmentResponse) GetApplicationProblemJSONDefault() *Problem {
+	return r.ApplicationProblemJSONDefault
+}
+
+// GetBody returns the raw response body bytes
+func (r CheckAttachmentResponse) GetBody() []byte {
+	return r.Body
+}
+
+// Status returns HTTPResponse.Status
+func (r CheckAttachmentResponse) Status() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Status
+	}
+	return http.StatusText(0)
+}
+
+// StatusCode returns HTTPResponse.StatusCode
+func (r CheckAttachmentResponse) StatusCode() int {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.StatusCode
+	}
+	return 0
+}
+
+// ContentType is a convenience method to retrieve the Content-Type value from the HTTP response headers
+func (r CheckAttachmentResponse) ContentType() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Header.Get("Content-Type")
+	}
+	return ""
+}
+
+type CollectGarbageResponse struct {
+	Body         []byte
+	HTTPResponse *http.Response
+	// JSON200 the response for an HTTP 200 `application/json` response
+	JSON200 *GCResult
+	// ApplicationProblemJSONDefault the response for an HTTP default `application/problem+json` response
+	ApplicationProblemJSONDefault *Problem
+}
+
+// GetJSON200 returns the response for an HTTP 200 `application/json` response
+func (r CollectGarbageResponse) GetJSON200() *GCResult {
+	return r.JSON200
+}
+
+// GetApplicationProblemJSONDefault returns the response for an HTTP default `application/problem+json` response
+func (r CollectGarbageResponse) GetApplicationProblemJSONDefault() *Problem {
+	return r.ApplicationProblemJSONDefault
+}
+
+// GetBody returns the raw response body bytes
+func (r CollectGarbageResponse) GetBody() []byte {
+	return r.Body
+}
+
+// Status returns HTTPResponse.Status
+func (r CollectGarbageResponse) Status() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Status
+	}
+	return http.StatusText(0)
+}
+
+// StatusCode returns HTTPResponse.StatusCode
+func (r CollectGarbageResponse) StatusCode() int {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.StatusCode
+	}
+	return 0
+}
+
+// ContentType is a convenience method to retrieve the Content-Type value from the HTTP response headers
+func (r CollectGarbageResponse) ContentType() string {
 	if r.HTTPResponse != nil {
 		return r.HTTPResponse.Header.Get("Content-Type")
 	}
@@ -865,7 +1164,7 @@ func (r DetachContainerResponse) ContentType() string {
 	return ""
 }
 
-// GetHealthWithResponse Whether the daemon serves requests.
+// GetHealthWithResponse Whether the daemon serves requests, and its check of itself finds nothing wrong.
 //
 // Returns a wrapper object for the known response body format(s).
 //
@@ -889,6 +1188,56 @@ func (c *ClientWithResponses) ListAttachmentsWithResponse(ctx context.Context, r
 		return nil, err
 	}
 	return ParseListAttachmentsResponse(rsp)
+}
+
+// CheckAttachmentWithResponse Whether the attachment is as it was made, or as its leases have changed it.
+//
+// For its owner and for root. The interface is looked at, and then CNI CHECK is run.
+// One that is not there and one that is not the caller's answer alike.
+//
+// Returns a wrapper object for the known response body format(s).
+//
+// Corresponds with POST /v1/attachments/{id}/check (the `CheckAttachment` operationId).
+func (c *ClientWithResponses) CheckAttachmentWithResponse(ctx context.Context, id AttachmentID, reqEditors ...RequestEditorFn) (*CheckAttachmentResponse, error) {
+	rsp, err := c.CheckAttachment(ctx, id, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseCheckAttachmentResponse(rsp)
+}
+
+// CollectGarbageWithBodyWithResponse Remove what is left over, or say what would be; for root alone.
+//
+// What is left over: attachments whose container is gone or whose removal has failed,
+// and results, addresses and leases that no attachment owns. The daemon removes the
+// former at all times and the latter when it starts.
+//
+// Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
+//
+// Corresponds with POST /v1/gc (the `CollectGarbage` operationId).
+func (c *ClientWithResponses) CollectGarbageWithBodyWithResponse(ctx context.Context, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*CollectGarbageResponse, error) {
+	rsp, err := c.CollectGarbageWithBody(ctx, contentType, body, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseCollectGarbageResponse(rsp)
+}
+
+// CollectGarbageWithResponse Remove what is left over, or say what would be; for root alone.
+//
+// What is left over: attachments whose container is gone or whose removal has failed,
+// and results, addresses and leases that no attachment owns. The daemon removes the
+// former at all times and the latter when it starts.
+//
+// Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
+//
+// Corresponds with POST /v1/gc (the `CollectGarbage` operationId).
+func (c *ClientWithResponses) CollectGarbageWithResponse(ctx context.Context, body CollectGarbageJSONRequestBody, reqEditors ...RequestEditorFn) (*CollectGarbageResponse, error) {
+	rsp, err := c.CollectGarbage(ctx, body, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseCollectGarbageResponse(rsp)
 }
 
 // ListNetworksWithResponse The resources that this caller may use.
@@ -992,6 +1341,13 @@ func ParseGetHealthResponse(rsp *http.Response) (*GetHealthResponse, error) {
 		}
 		response.JSON200 = &dest
 
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 503:
+		var dest Health
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSON503 = &dest
+
 	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && true:
 		var dest Problem
 		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
@@ -1020,6 +1376,72 @@ func ParseListAttachmentsResponse(rsp *http.Response) (*ListAttachmentsResponse,
 	switch {
 	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 200:
 		var dest AttachmentList
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSON200 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && true:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSONDefault = &dest
+
+	}
+
+	return response, nil
+}
+
+// ParseCheckAttachmentResponse parses an HTTP response from a CheckAttachmentWithResponse call
+func ParseCheckAttachmentResponse(rsp *http.Response) (*CheckAttachmentResponse, error) {
+	bodyBytes, err := io.ReadAll(rsp.Body)
+	defer func() { _ = rsp.Body.Close() }()
+	if err != nil {
+		return nil, err
+	}
+
+	response := &CheckAttachmentResponse{
+		Body:         bodyBytes,
+		HTTPResponse: rsp,
+	}
+
+	switch {
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 200:
+		var dest CheckResult
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSON200 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && true:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSONDefault = &dest
+
+	}
+
+	return response, nil
+}
+
+// ParseCollectGarbageResponse parses an HTTP response from a CollectGarbageWithResponse call
+func ParseCollectGarbageResponse(rsp *http.Response) (*CollectGarbageResponse, error) {
+	bodyBytes, err := io.ReadAll(rsp.Body)
+	defer func() { _ = rsp.Body.Close() }()
+	if err != nil {
+		return nil, err
+	}
+
+	response := &CollectGarbageResponse{
+		Body:         bodyBytes,
+		HTTPResponse: rsp,
+	}
+
+	switch {
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 200:
+		var dest GCResult
 		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
 			return nil, err
 		}

@@ -14,7 +14,7 @@ import (
 
 // ServerInterface represents all server handlers.
 type ServerInterface interface {
-	// GetHealth Whether the daemon serves requests.
+	// GetHealth Whether the daemon serves requests, and its check of itself finds nothing wrong.
 	// (GET /healthz)
 	GetHealth(w http.ResponseWriter, r *http.Request)
 	// GetMetrics Metrics in the Prometheus exposition format; for root alone.
@@ -26,6 +26,12 @@ type ServerInterface interface {
 	// ListAttachments The caller's attachments; root sees everybody's.
 	// (GET /v1/attachments)
 	ListAttachments(w http.ResponseWriter, r *http.Request)
+	// CheckAttachment Whether the attachment is as it was made, or as its leases have changed it.
+	// (POST /v1/attachments/{id}/check)
+	CheckAttachment(w http.ResponseWriter, r *http.Request, id AttachmentID)
+	// CollectGarbage Remove what is left over, or say what would be; for root alone.
+	// (POST /v1/gc)
+	CollectGarbage(w http.ResponseWriter, r *http.Request)
 	// ListNetworks The resources that this caller may use.
 	// (GET /v1/networks)
 	ListNetworks(w http.ResponseWriter, r *http.Request)
@@ -44,7 +50,7 @@ type ServerInterface interface {
 
 type Unimplemented struct{}
 
-// GetHealth Whether the daemon serves requests.
+// GetHealth Whether the daemon serves requests, and its check of itself finds nothing wrong.
 // (GET /healthz)
 func (_ Unimplemented) GetHealth(w http.ResponseWriter, r *http.Request) {
 	w.WriteHeader(http.StatusNotImplemented)
@@ -65,6 +71,18 @@ func (_ Unimplemented) GetDocument(w http.ResponseWriter, r *http.Request) {
 // ListAttachments The caller's attachments; root sees everybody's.
 // (GET /v1/attachments)
 func (_ Unimplemented) ListAttachments(w http.ResponseWriter, r *http.Request) {
+	w.WriteHeader(http.StatusNotImplemented)
+}
+
+// CheckAttachment Whether the attachment is as it was made, or as its leases have changed it.
+// (POST /v1/attachments/{id}/check)
+func (_ Unimplemented) CheckAttachment(w http.ResponseWriter, r *http.Request, id AttachmentID) {
+	w.WriteHeader(http.StatusNotImplemented)
+}
+
+// CollectGarbage Remove what is left over, or say what would be; for root alone.
+// (POST /v1/gc)
+func (_ Unimplemented) CollectGarbage(w http.ResponseWriter, r *http.Request) {
 	w.WriteHeader(http.StatusNotImplemented)
 }
 
@@ -148,6 +166,46 @@ func (siw *ServerInterfaceWrapper) ListAttachments(w http.ResponseWriter, r *htt
 
 	handler := http.Handler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		siw.Handler.ListAttachments(w, r)
+	}))
+
+	for _, middleware := range siw.HandlerMiddlewares {
+		handler = middleware(handler)
+	}
+
+	handler.ServeHTTP(w, r)
+}
+
+// CheckAttachment operation middleware
+func (siw *ServerInterfaceWrapper) CheckAttachment(w http.ResponseWriter, r *http.Request) {
+
+	var err error
+	_ = err
+
+	// ------------- Path parameter "id" -------------
+	var id AttachmentID
+
+	err = runtime.BindStyledParameterWithOptions("simple", "id", chi.URLParam(r, "id"), &id, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationPath, Explode: false, Required: true, Type: "string", Format: "", ValueIsUnescaped: r.URL.RawPath == ""})
+	if err != nil {
+		siw.ErrorHandlerFunc(w, r, &InvalidParamFormatError{ParamName: "id", Err: err})
+		return
+	}
+
+	handler := http.Handler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		siw.Handler.CheckAttachment(w, r, id)
+	}))
+
+	for _, middleware := range siw.HandlerMiddlewares {
+		handler = middleware(handler)
+	}
+
+	handler.ServeHTTP(w, r)
+}
+
+// CollectGarbage operation middleware
+func (siw *ServerInterfaceWrapper) CollectGarbage(w http.ResponseWriter, r *http.Request) {
+
+	handler := http.Handler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		siw.Handler.CollectGarbage(w, r)
 	}))
 
 	for _, middleware := range siw.HandlerMiddlewares {
@@ -376,6 +434,12 @@ func HandlerWithOptions(si ServerInterface, options ChiServerOptions) http.Handl
 	})
 	r.Group(func(r chi.Router) {
 		r.Get(options.BaseURL+"/v1/attachments", wrapper.ListAttachments)
+	})
+	r.Group(func(r chi.Router) {
+		r.Post(options.BaseURL+"/v1/attachments/{id}/check", wrapper.CheckAttachment)
+	})
+	r.Group(func(r chi.Router) {
+		r.Post(options.BaseURL+"/v1/gc", wrapper.CollectGarbage)
 	})
 	r.Group(func(r chi.Router) {
 		r.Get(options.BaseURL+"/healthz", wrapper.GetHealth)

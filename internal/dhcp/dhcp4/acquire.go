@@ -89,12 +89,8 @@ func (c *Client) discover(ctx context.Context, wish grant.Wish) (offer, error) {
 	t := broadcast(msg)
 	o, other := offer{xid: msg.TransactionID}, netip.Addr{}
 	err = c.converse(ctx, t, func(reply *dhcpv4.DHCPv4, from net.HardwareAddr) (bool, error) {
-		if reply.MessageType() != dhcpv4.MessageTypeOffer {
-			return false, nil
-		}
-		g, err := parseGrant(reply, c.config.Wants)
-		if err != nil {
-			c.reject("OFFER", err)
+		g, ok := c.offered(reply)
+		if !ok {
 			return false, nil
 		}
 		if wish.Strict && g.Address.Addr() != wish.Address {
@@ -112,6 +108,18 @@ func (c *Client) discover(ctx context.Context, wish grant.Wish) (offer, error) {
 		return offer{}, fmt.Errorf("%w: asked for was %s, offered was %s; is it in use, reserved for another machine, or outside of the server's ranges?", grant.ErrOther, wish.Address, other)
 	}
 	return offer{}, fmt.Errorf("%w within %s%s", grant.ErrNoOffer, time.Since(c.start).Round(time.Second), c.badFrames())
+}
+
+// offered is what a reply offers; ok is false if it is no offer, or none that can be used.
+func (c *Client) offered(reply *dhcpv4.DHCPv4) (g grant.Grant, ok bool) {
+	if reply.MessageType() != dhcpv4.MessageTypeOffer {
+		return g, false
+	}
+	g, err := parseGrant(reply, c.config.Wants)
+	if err != nil {
+		c.reject("OFFER", err)
+	}
+	return g, err == nil
 }
 
 // request asks for what was offered.

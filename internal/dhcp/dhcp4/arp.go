@@ -144,12 +144,7 @@ type arpPort struct{ packetSocket }
 
 // watch binds the socket, which before that receives nothing.
 func (p *arpPort) watch(addr netip.Addr) error {
-	return p.control(func(fd int) error {
-		if err := setFilter(fd, arpFilter(addr)); err != nil {
-			return err
-		}
-		return unix.Bind(fd, &unix.SockaddrLinklayer{Protocol: networkOrder(unix.ETH_P_ARP), Ifindex: p.index})
-	})
+	return p.receiveOnly(unix.ETH_P_ARP, arpFilter(addr))
 }
 
 func (p *arpPort) sendARP(packet []byte) error {

@@ -3,7 +3,6 @@ package dhcp4
 import (
 	"context"
 	"errors"
-	"fmt"
 	"net"
 	"net/netip"
 	"time"
@@ -37,12 +36,7 @@ func openPort(index int, mac net.HardwareAddr) (*port, error) {
 	err := p.open(index)
 	if err == nil {
 		if err = p.arpPort.open(index); err == nil {
-			err = p.control(func(fd int) error {
-				if err := setFilter(fd, dhcpFilter(mac)); err != nil {
-					return fmt.Errorf("cannot filter a packet socket: %w", err)
-				}
-				return unix.Bind(fd, &unix.SockaddrLinklayer{Protocol: networkOrder(unix.ETH_P_IP), Ifindex: index})
-			})
+			err = p.receiveOnly(unix.ETH_P_IP, dhcpFilter(mac))
 		}
 	}
 	if err != nil {
@@ -92,6 +86,10 @@ func (p *port) send(dst net.HardwareAddr, from, to netip.Addr, message []byte) e
 // os.ErrDeadlineExceeded at the deadline or when ctx ends. The message is valid until
 // the next call.
 func (p *port) receive(ctx context.Context, deadline time.Time) (message []byte, from net.HardwareAddr, err error) {
+	return receiveMessage(ctx, &p.packetSocket, deadline)
+}
+
+func receiveMessage(ctx context.Context, p *packetSocket, deadline time.Time) (message []byte, from net.HardwareAddr, err error) {
 	for {
 		packet, from, err := p.read(ctx, deadline)
 		if err != nil {

@@ -10,6 +10,7 @@ import (
 	"syscall"
 	"time"
 
+	"golang.org/x/net/bpf"
 	"golang.org/x/sys/unix"
 
 	"github.com/net-porter/net-porter/internal/dhcp/grant"
@@ -26,8 +27,11 @@ type packetSocket struct {
 
 // open must be called inside the interface's namespace. The socket receives
 // nothing until it is bound to a protocol.
-func (p *packetSocket) open(index int) error {
-	fd, err := unix.Socket(unix.AF_PACKET, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC|unix.SOCK_NONBLOCK, 0)
+func (p *packetSocket) open(index int) error { return p.openAs(unix.SOCK_DGRAM, index) }
+
+// openAs is open for a socket with link-layer headers, SOCK_RAW, or without, SOCK_DGRAM.
+func (p *packetSocket) openAs(kind, index int) error {
+	fd, err := unix.Socket(unix.AF_PACKET, kind|unix.SOCK_CLOEXEC|unix.SOCK_NONBLOCK, 0)
 	if err != nil {
 		return fmt.Errorf("cannot open a packet socket: %w", err)
 	}
@@ -36,6 +40,16 @@ func (p *packetSocket) open(index int) error {
 		p.file.Close()
 	}
 	return err
+}
+
+// receiveOnly has the socket receive what of a protocol (linux/if_ether.h) the filter admits.
+func (p *packetSocket) receiveOnly(protocol uint16, filter []bpf.Instruction) error {
+	return p.control(func(fd int) error {
+		if err := setFilter(fd, filter); err != nil {
+			return fmt.Errorf("cannot filter a packet socket: %w", err)
+		}
+		return unix.Bind(fd, &unix.SockaddrLinklayer{Protocol: networkOrder(protocol), Ifindex: p.index})
+	})
 }
 
 func (p *packetSocket) close() { p.file.Close() }

@@ -38,6 +38,9 @@ type Config struct {
 	// BadFrame is called for a frame that claimed to be a reply to this client and could
 	// not be used.
 	BadFrame func()
+	// Strays is how many messages that answer none of the client's are passed over in an
+	// exchange, since somebody who guesses may send them; 0: any number.
+	Strays int
 }
 
 // Client holds one exchange after another with DHCPv6 servers on one interface. It keeps
@@ -54,6 +57,7 @@ type Client struct {
 	bad      int       // frames that could not be used
 	lastText string
 	said     string // by the last server that had no address to give
+	strays   int
 }
 
 // Open must be called inside the interface's namespace; the client then works from
@@ -91,7 +95,7 @@ func (p *Params) validate() error {
 
 // begin makes the client ready for an exchange.
 func (c *Client) begin(ctx context.Context) error {
-	c.bad, c.lastText, c.said = 0, "", ""
+	c.bad, c.lastText, c.said, c.strays = 0, "", "", 0
 	err := c.wire.ready(ctx)
 	c.start = time.Now() // nothing was said before (option 8)
 	return err

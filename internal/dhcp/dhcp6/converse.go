@@ -98,6 +98,9 @@ func (c *Client) listen(ctx context.Context, msg *dhcpv6.Message, again time.Tim
 		case err != nil:
 			return true, fmt.Errorf("cannot receive: %w", err)
 		case !answers(b, msg):
+			if c.strays++; c.config.Strays > 0 && c.strays > c.config.Strays {
+				return true, fmt.Errorf("more than %d messages answer nothing that was asked: somebody on this host may be guessing", c.config.Strays)
+			}
 			continue
 		}
 		r, err := parseReply(b, &c.config.Params)

@@ -42,12 +42,8 @@ func TestWholeLifeOfAnAddress(t *testing.T) {
 	if confirmed, err := c.Confirm(bounded(t), g); err != nil || confirmed.Address != g.Address {
 		t.Errorf("Confirm: %+v, %v", confirmed, err)
 	}
-	start := time.Now()
 	if err := c.Release(bounded(t), g); err != nil {
 		t.Error(err)
-	}
-	if took := time.Since(start); took >= goodbyeDelay {
-		t.Errorf("the server's confirmation was not understood: %s", took)
 	}
 	lan.WaitLog("DHCPRELEASE(lan0)")
 	if err := c.Release(bounded(t), g); err != nil { // again: nothing to do, no error

@@ -1,10 +1,11 @@
-package config
+// Package nearest owns the guess at what a mistyped name was meant to be.
+package nearest
 
 import "strings"
 
-// nearest returns the name that was probably meant by a mistyped one, or "" when
+// Name returns the name that was probably meant by a mistyped one, or "" when
 // none is near.
-func nearest(typed string, names []string) string {
+func Name(typed string, names []string) string {
 	if len(typed) > 64 {
 		return ""
 	}
