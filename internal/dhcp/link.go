@@ -11,6 +11,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/net-porter/net-porter/internal/dhcp/grant"
+	"github.com/net-porter/net-porter/internal/hostlink"
 )
 
 // errMACBusy says that a link cannot be up beside another one that has its MAC.
@@ -22,7 +23,7 @@ type link struct {
 	name    string
 	index   int
 	mac     net.HardwareAddr
-	handle  *netlink.Handle
+	handle  *netlink.Handle   // nil of the host's
 	changes *nl.NetlinkSocket // RTNLGRP_LINK, after watch
 }
 
@@ -50,6 +51,29 @@ func openLink(name string, index int) (*link, error) {
 		return nil, fmt.Errorf("interface %s is no Ethernet link: DHCP needs one", name)
 	}
 	return l, nil
+}
+
+// hostLink is a link of the host's, by its index or where that is 0 by its name. However
+// many are looked for at a time takes few threads.
+func hostLink(name string, index int) (*link, error) {
+	var (
+		view  hostlink.View
+		found hostlink.Link
+		there bool
+		err   error
+	)
+	if index != 0 {
+		found, there, err = view.Indexed(index)
+	} else {
+		found, there, err = view.Named(name)
+	}
+	if err == nil && !there {
+		err = grant.ErrLinkDown
+	}
+	if err != nil {
+		return nil, fmt.Errorf("cannot find the parent interface %s: %w", name, err)
+	}
+	return &link{name: found.Name, index: found.Index}, nil
 }
 
 // watch subscribes to the link's changes. It must be called inside its namespace.
@@ -116,7 +140,9 @@ func (l *link) close() {
 	if l.changes != nil {
 		l.changes.Close()
 	}
-	l.handle.Close()
+	if l.handle != nil {
+		l.handle.Close()
+	}
 }
 
 func parseMAC(text string) (net.HardwareAddr, error) {

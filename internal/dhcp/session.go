@@ -3,7 +3,6 @@ package dhcp
 import (
 	"context"
 	"errors"
-	"fmt"
 	"log/slog"
 	"strconv"
 	"strings"
@@ -140,14 +139,14 @@ func (s *Service) sendRelease(ctx context.Context, l *Lease, ns Namespace, index
 // sendReleaseFromHost gives a lease back from the parent link, in the interface's name:
 // the namespace may be gone, or its user have made the interface useless.
 func (s *Service) sendReleaseFromHost(ctx context.Context, l *Lease) error {
-	if l.Family != IPv4 || l.Parent == "" {
+	if l.Family != IPv4 || l.Parent == "" || l.MAC == "" {
 		return errors.New("there is no other way to the server than the interface")
 	}
 	x := &session{closing: &s.closing}
 	defer x.close()
 	var err error
-	if x.link, err = openLink(l.Parent, 0); err != nil {
-		return fmt.Errorf("the parent link: %w", err)
+	if x.link, err = hostLink(l.Parent, 0); err != nil {
+		return err
 	}
 	if x.client, err = s.openClient(x.link, l); err != nil {
 		return err

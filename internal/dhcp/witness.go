@@ -56,9 +56,9 @@ func (s *Service) hear(ctx context.Context, l *Lease, said grant.Grant, parent i
 	if got, err := parseMAC(l.MAC); err != nil || !bytes.Equal(got, mac) {
 		return grant.Grant{}, fmt.Errorf("the lease is for the MAC %.32q, the interface was given %s", l.MAC, mac)
 	}
-	dev, err := openLink(l.Parent, parent)
+	dev, err := hostLink(l.Parent, parent)
 	if err != nil {
-		return grant.Grant{}, fmt.Errorf("the parent link: %w", err)
+		return grant.Grant{}, err
 	}
 	x := &session{link: dev, closing: &s.closing}
 	defer x.close()

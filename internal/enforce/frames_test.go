@@ -73,6 +73,14 @@ func ra() []byte {
 // mark tells the frames of a case; what is behind a packet's end is not its own.
 func mark(name string) []byte { return []byte("<<" + name + ">>") }
 
+// marked returns the mark of a frame. Headers may have the bytes of its beginning, too, as
+// in the kernel's identification of an IPv4 packet, so that what counts is the last one.
+func marked(frame []byte) (name string, ok bool) {
+	before, _, ends := strings.Cut(string(frame[max(0, bytes.LastIndex(frame, []byte("<<"))):]), ">>")
+	name, begins := strings.CutPrefix(before, "<<")
+	return name, begins && ends
+}
+
 // sender sends frames out of a namespace's link, all on one CPU, so that they arrive in order.
 type sender struct {
 	t     testing.TB
@@ -195,10 +203,8 @@ func (p *tap) each(last string, fn func(name string, frame []byte)) {
 		if from.(*unix.SockaddrLinklayer).Pkttype == unix.PACKET_OUTGOING {
 			continue
 		}
-		_, rest, ok := strings.Cut(string(buffer[:n]), "<<")
-		name, _, ends := strings.Cut(rest, ">>")
-		switch {
-		case !ok || !ends:
+		switch name, ok := marked(buffer[:n]); {
+		case !ok:
 		case name == last:
 			return
 		default:
