@@ -20,7 +20,7 @@ import (
 
 const recordSuffix = ".json"
 
-// maxWriting is how many records are written at a time.
+// maxWriting is how many records are written or removed at a time.
 const maxWriting = 4
 
 // Journal keeps one file per attachment in a folder that is the daemon's alone.
@@ -28,8 +28,8 @@ const maxWriting = 4
 type Journal struct {
 	dir string
 	log *slog.Logger
-	// writing holds a token for each write that is under way: those that wait for the
-	// disk in the kernel take a thread each.
+	// writing holds a token for each write or removal that is under way: those that wait for
+	// the disk in the kernel take a thread each.
 	writing chan struct{}
 
 	mu       sync.Mutex
@@ -137,6 +137,8 @@ func (j *Journal) checkUsable(path string) error {
 
 // Remove removes the record; one that is not there is no error.
 func (j *Journal) Remove(k Key) error {
+	j.writing <- struct{}{} // it waits for the disk as a write does
+	defer func() { <-j.writing }()
 	faultpoint.Hit("before journal removal")
 	err := os.Remove(j.path(k))
 	faultpoint.Hit("after journal removal")

@@ -29,8 +29,9 @@ const (
 	// sweepEvery is how often what no message of the kernel told is looked for.
 	sweepEvery = time.Minute
 	// reapAtOnce bounds the releases of a user's whose containers end at the same moment;
-	// the user's own requests are not held up by them. Those of everybody have Options.Turns.
-	reapAtOnce = 4
+	// the user's own requests are not held up by them. Those of everybody have Options.Turns;
+	// where disk or kernel are slow, each of them takes a thread.
+	reapAtOnce = 2
 )
 
 // Run releases attachments whose namespaces are gone, and those whose removal is

@@ -22,12 +22,12 @@ const leaseSuffix = ".json"
 // no two leases share a name.
 type store struct {
 	dir string
-	// writing holds a token for each write that is under way: those that wait for the
-	// disk in the kernel take a thread each.
+	// writing holds a token for each write or removal that is under way: those that wait for
+	// the disk in the kernel take a thread each.
 	writing chan struct{}
 }
 
-// maxWriting is how many writes are under way at a time.
+// maxWriting is how many writes and removals are under way at a time.
 const maxWriting = 4
 
 func newStore(dir string) store { return store{dir, make(chan struct{}, maxWriting)} }
@@ -52,6 +52,8 @@ func (s store) write(l Lease) error {
 }
 
 func (s store) remove(k key) error {
+	s.writing <- struct{}{} // it waits for the disk as a write does
+	defer func() { <-s.writing }()
 	faultpoint.Hit("before lease removal")
 	err := os.Remove(s.path(k))
 	faultpoint.Hit("after lease removal")

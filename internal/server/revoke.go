@@ -12,7 +12,7 @@ import (
 
 // revokeAtOnce bounds the removals of a user's attachments that were revoked together;
 // those of everybody have Options.Turns.
-const revokeAtOnce = 4
+const revokeAtOnce = 2
 
 // revocable is an attachment, whatever becomes of its record.
 type revocable struct {
