@@ -61,11 +61,11 @@ func TestReload(t *testing.T) {
 	}
 	started := at.metric(t, "net_porter_config_last_reload_success_timestamp_seconds")
 
-	at.rewrite(t, `{"name":"lan","allow_users":[1000]}`, `{"name":"lan"},{"name":"other","allow_users":[1000]}`)
 	conflist := `{"cniVersion":"1.0.0","name":"other","plugins":[{"type":"fake"}]}`
 	if err := os.WriteFile(at.dir+"/other.json", []byte(conflist), 0o644); err != nil {
 		t.Fatal(err)
 	}
+	at.rewrite(t, `{"name":"lan","allow_users":[1000]}`, `{"name":"lan"},{"name":"other","allow_users":[1000]}`)
 	p.hangUp()
 	reloading := init.next()
 	_, usec, ok := strings.Cut(reloading, "RELOADING=1\nMONOTONIC_USEC=")
@@ -293,7 +293,7 @@ func TestChangedFilesAreRead(t *testing.T) {
 	if r := c.post(at, "lan/attach", "eth0"); r.Status != http.StatusNotFound {
 		t.Errorf("attach to what is not allowed any more: %d %s", r.Status, r.Body)
 	}
-	if err := os.MkdirAll(at.dir+"/config.d", 0o755); err != nil {
+	if err := os.MkdirAll(at.dir+"/made/config.d", 0o755); err != nil {
 		t.Fatal(err)
 	}
 	write := func(path, text string) {
@@ -302,7 +302,10 @@ func TestChangedFilesAreRead(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	write(at.dir+"/config.d/grants.json", `{"grants":[{"resource":"lan","users":[1000],"max_attachments":1}]}`)
+	write(at.dir+"/made/config.d/grants.json", `{"grants":[{"resource":"lan","users":[1000],"max_attachments":1}]}`)
+	if err := os.Rename(at.dir+"/made/config.d", at.dir+"/config.d"); err != nil {
+		t.Fatal(err)
+	}
 	init.wait("READY=1")
 	if r := c.post(at, "lan/attach", "eth0"); r.Status != http.StatusOK {
 		t.Errorf("attach to what a drop-in grants: %d %s", r.Status, r.Body)

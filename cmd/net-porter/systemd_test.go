@@ -93,8 +93,11 @@ func (s *systemd) said() []string {
 func (at place) rewrite(t *testing.T, pairs ...string) {
 	t.Helper()
 	data, err := os.ReadFile(at.config)
+	if err == nil { // in one step: on a disk that takes its time, a daemon that watches would read half of it
+		err = os.WriteFile(at.config+".new", []byte(strings.NewReplacer(pairs...).Replace(string(data))), 0o644)
+	}
 	if err == nil {
-		err = os.WriteFile(at.config, []byte(strings.NewReplacer(pairs...).Replace(string(data))), 0o644)
+		err = os.Rename(at.config+".new", at.config)
 	}
 	if err != nil {
 		t.Fatal(err)

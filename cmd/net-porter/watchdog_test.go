@@ -35,6 +35,7 @@ func TestWatchdog(t *testing.T) {
 			t.Parallel()
 			at := newPlace(t, anyPlugin)
 			at.rewrite(t, `"metrics":{"listen":"127.0.0.1:9758"},`, "")
+			at.stateInMemory(t)
 			init := newSystemd(t, at.dir)
 			p := run(t, init.env(watched), "server", "-c", at.config)
 			init.wait("WATCHDOG=1")
@@ -116,6 +117,19 @@ func takeSocket(t *testing.T, at place, _ *program) (repair, round func()) {
 func readOnlyJournal(t *testing.T, at place, _ *program) (repair, round func()) {
 	t.Helper()
 	return readOnly(t, at.dir+"/state/attachments"), func() { at.waitAsked(t) }
+}
+
+// stateInMemory has no check of a daemon's fail because a disk takes its time.
+func (at place) stateInMemory(t *testing.T) {
+	t.Helper()
+	dir := at.dir + "/state"
+	if err := os.Mkdir(dir, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	if err := unix.Mount("tmpfs", dir, "tmpfs", 0, "mode=0700"); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = unix.Unmount(dir, unix.MNT_DETACH) })
 }
 
 // readOnly makes a folder read-only until repair is called.

@@ -168,7 +168,7 @@ func (m *Manager) add(ctx context.Context, r *Record, q Request) (*Result, error
 
 // How long, and how often, an ADD is tried again whose MAC the kernel still has.
 const (
-	busyMAC      = 2 * time.Second
+	busyMAC      = 10 * time.Second
 	busyMACPause = 20 * time.Millisecond
 )
 

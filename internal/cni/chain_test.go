@@ -83,7 +83,7 @@ func TestHangingDELLeavesTimeForTheOthers(t *testing.T) {
 	l := newLab(t)
 	l.plugin("first", logCalls+succeed)
 	l.plugin("second", `sleep 1000`)
-	r := l.runner(func(o *cni.Options) { o.Timeout = 2 * time.Second })
+	r := l.runner(func(o *cni.Options) { o.Timeout = 10 * time.Second })
 	if err := r.Del(t.Context(), network(t, "first", "second"), invocation()); !errors.Is(err, cni.ErrTimeout) {
 		t.Errorf("got %v", err)
 	}

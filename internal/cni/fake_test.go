@@ -123,10 +123,18 @@ func (l *lab) process(name string) int {
 	return fd
 }
 
+// start has a plugin go on that waits for it, so that it does not end before it is known.
+func (l *lab) start() {
+	l.t.Helper()
+	if err := os.WriteFile(filepath.Join(l.state, "started"), nil, 0o600); err != nil {
+		l.t.Fatal(err)
+	}
+}
+
 // mustEnd fails unless the process of a pidfd ends.
 func mustEnd(t *testing.T, pidfd int) {
 	t.Helper()
-	n, err := unix.Poll([]unix.PollFd{{Fd: int32(pidfd), Events: unix.POLLIN}}, 5000)
+	n, err := unix.Poll([]unix.PollFd{{Fd: int32(pidfd), Events: unix.POLLIN}}, 60000)
 	if err != nil || n != 1 {
 		t.Errorf("the plugin's descendant still runs (%v)", err)
 	}

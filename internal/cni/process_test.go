@@ -5,8 +5,6 @@ import (
 	"context"
 	"errors"
 	"log/slog"
-	"os"
-	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -17,13 +15,14 @@ import (
 func TestEndlessOutputIsCut(t *testing.T) {
 	l := newLab(t)
 	l.fifo("pid")
-	l.plugin("fake", `yes & echo $! >$state/pid; wait`)
+	l.plugin("fake", `sh -c 'echo $$ >$0/pid; while ! test -e $0/started; do :; done; exec yes' $state & wait`)
 	done := make(chan error)
 	go func() {
 		_, err := l.runner().Add(context.Background(), network(t, "fake"), invocation())
 		done <- err
 	}()
 	yes := l.process("pid")
+	l.start()
 	if err := <-done; err == nil || !strings.Contains(err.Error(), "printed more than 1048576 bytes") {
 		t.Errorf("got %v", err)
 	}
@@ -76,13 +75,14 @@ func TestOptionsTimeoutEndsAPlugin(t *testing.T) {
 func TestDescendantsOfASuccessEndToo(t *testing.T) {
 	l := newLab(t)
 	l.fifo("pid")
-	l.plugin("fake", `sleep 1000 & echo $! >$state/pid; echo '{"cniVersion":"1.0.0"}'`)
+	l.plugin("fake", `sleep 1000 & echo $! >$state/pid; while ! test -e $state/started; do :; done; echo '{"cniVersion":"1.0.0"}'`)
 	done := make(chan error)
 	go func() {
 		_, err := l.runner().Add(context.Background(), network(t, "fake"), invocation())
 		done <- err
 	}()
 	left := l.process("pid")
+	l.start()
 	if err := <-done; err != nil {
 		t.Error(err)
 	}
@@ -101,9 +101,7 @@ func TestDescendantOutsideTheGroupDoesNotHoldUs(t *testing.T) {
 		done <- err
 	}()
 	l.process("pid")
-	if err := os.WriteFile(filepath.Join(l.state, "started"), nil, 0o600); err != nil {
-		t.Fatal(err)
-	}
+	l.start()
 	if err := <-done; err != nil {
 		t.Error(err)
 	}

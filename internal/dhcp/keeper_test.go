@@ -29,7 +29,7 @@ func newKeeper(t *testing.T, change ...func(*Options)) *keeper {
 	t.Helper()
 	k := &keeper{clock: newFakeClock(), places: map[string]*testlab.Netns{}}
 	k.harness = newHarness(t, append(change, func(o *Options) {
-		o.clock, o.prolongTime, o.discoverTime = k.clock, 3*time.Second, 3*time.Second
+		o.clock, o.prolongTime, o.discoverTime = k.clock, 4*time.Second, 4*time.Second
 	})...)
 	k.keep()
 	t.Cleanup(func() { k.stop() })

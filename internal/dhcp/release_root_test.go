@@ -267,7 +267,7 @@ func deathOf(t *testing.T, ns *testlab.Netns) func() {
 			}
 			select {
 			case <-updates:
-			case <-time.After(20 * time.Second):
+			case <-time.After(2 * time.Minute):
 				holders, _ := filepath.Glob("/proc/self/fd/*")
 				t.Fatalf("the namespace still lives; descriptors: %v", holders)
 			}

@@ -125,6 +125,19 @@ func (s *site) sees(want string, before ...string) {
 	}
 }
 
+// wantState is the keeper's, for real time: an exchange that is under way has its time.
+func (s *site) wantState(want State) {
+	s.t.Helper()
+	tick := time.NewTicker(20 * time.Millisecond)
+	defer tick.Stop()
+	for end := time.Now().Add(20 * time.Second); s.Status(testID, testIfname)[0].State != want; <-tick.C {
+		if time.Now().After(end) {
+			break
+		}
+	}
+	s.keeper.wantState(want)
+}
+
 // settled waits until what the exchange that was seen has come to is on the interface.
 func (s *site) settled() {
 	s.t.Helper()

@@ -73,7 +73,7 @@ func (w *witnessed) acquire() error {
 	if w.family == IPv6 {
 		ipam = `"ipv4":false,"ipv6":true`
 	}
-	e := w.expect(Attachment{Namespace: w.ns, Timeout: 8 * time.Second, Identity: Identity{DUID: []byte("\x00\x04some-container-id"), IAID: 1}})
+	e := w.expect(Attachment{Namespace: w.ns, Timeout: 20 * time.Second, Identity: Identity{DUID: []byte("\x00\x04some-container-id"), IAID: 1}})
 	defer e.Done()
 	_, err := output(w.plugin("dhcp", "ADD", testID, w.ns.Path(), ipam))
 	w.place(testID, w.ns)

@@ -67,7 +67,7 @@ func down(link string) error {
 
 func surveyed(t *testing.T, link string) (servers []string) {
 	t.Helper()
-	offers, err := survey(context.Background(), link, 2*time.Second)
+	offers, err := survey(context.Background(), link, 5*time.Second)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -112,7 +112,7 @@ func TestKilledSurvey(t *testing.T) {
 	// The kernel takes a namespace apart some time after its end, and tells nobody.
 	again := time.NewTicker(10 * time.Millisecond)
 	defer again.Stop()
-	patience := time.After(20 * time.Second)
+	patience := time.After(2 * time.Minute)
 	for macs := macvlansOn(t, lan.ParentName); len(macs) > 0; macs = macvlansOn(t, lan.ParentName) {
 		select {
 		case <-again.C:

@@ -59,7 +59,7 @@ func TestDoctor(t *testing.T) {
 	requireLab(t)
 	t.Run("all is well", func(t *testing.T) {
 		doctorSays(t, "alice").well(t)
-		d := doctorSays(t, "root", "--user", "alice", "--probe-dhcp", "--resource", "macvlan-dhcp", "--probe-time", "3s")
+		d := doctorSays(t, "root", "--user", "alice", "--probe-dhcp", "--resource", "macvlan-dhcp", "--probe-time", "6s")
 		d.well(t)
 		d.finds(t, "ok", "dhcp.offer", "infra", "192.0.2.1", "it was not taken")
 		d.finds(t, "ok", "resources.allowed", "alice may use the resource macvlan-static")

@@ -6,10 +6,10 @@ import (
 )
 
 // `podman rm -f web; podman run --name web`, as each restart of a Quadlet does it: the
-// LAN sees one machine. Another user's container of that name is another machine.
+// LAN sees one machine. Another user's container of that name is another machine. Of those that
+// other tests start at the same time one might be given the address between two containers.
 func TestSameNameSameAddress(t *testing.T) {
 	requireLab(t)
-	t.Parallel()
 	name := nameOf(t)
 	bobs := startNamed(t, "bob", name, "--network", dhcpNet).works(t, dhcpNet, "eth0", first, dhcpRange)
 	var before endpoint

@@ -84,7 +84,7 @@ func (l *lan) inRange(t testing.TB, addr netip.Addr, bounds [2]byte) {
 // reaches checks that another machine on the LAN gets a reply from the address.
 func (l *lan) reaches(t testing.TB, addr netip.Addr) {
 	t.Helper()
-	if r := lab(t, "root", "ip", "netns", "exec", l.neighbour, "ping", "-q", "-c", "1", "-W", "5", addr.String()); r.code != 0 {
+	if r := lab(t, "root", "ip", "netns", "exec", l.neighbour, "ping", "-q", "-c", "1", "-w", "30", addr.String()); r.code != 0 {
 		t.Errorf("the neighbour gets no reply from %v: %s%s", addr, r.stdout, r.stderr)
 	}
 }

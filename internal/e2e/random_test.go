@@ -133,6 +133,9 @@ func (u *actor) step(t *testing.T) {
 func (u *actor) kill(t *testing.T, pids ...int) {
 	t.Helper()
 	for _, pid := range pids {
+		if pid == 0 { // it has ended by itself; as an argument it means kill itself
+			continue
+		}
 		lab(t, u.user, "kill", "-9", fmt.Sprint(pid))
 	}
 }

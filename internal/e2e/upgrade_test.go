@@ -36,7 +36,7 @@ func TestUpgrade(t *testing.T) {
 	})
 	t.Cleanup(func() {
 		for _, user := range users {
-			must(t, user, "sh", "-c", "podman ps -aq | xargs -r podman rm -f -t 0 >/dev/null")
+			must(t, user, "sh", "-c", "podman ps -aq | xargs -rn5 podman rm -f -t 0 >/dev/null")
 		}
 	})
 	startFifty(t, users)

@@ -59,6 +59,7 @@ func TestHostGoesOn(t *testing.T) {
 	in(t, inside, "ip", "addr", "add", "10.9.9.2/24", "dev", "eth0")
 	in(t, inside, "ip", "link", "set", "eth0", "up")
 	in(t, inside, "ip", "route", "add", "default", "via", "10.9.9.1")
+	waitPing(t, inside, "10.9.9.1") // until then the kernel drops what goes to the fresh link
 	say(t, inside, "10.9.9.2", lan4, "routed", times)
 	command(t, "nft", "add table ip t; add chain ip t f { type filter hook forward priority 0; }; add rule ip t f meta mark set 7; "+
 		"add chain ip t n { type nat hook postrouting priority 100; }; add rule ip t n ip saddr 10.9.9.0/24 masquerade")

@@ -42,6 +42,15 @@ func (w *watched) write(name, text string) {
 	}
 }
 
+// replace is write in one step: on a disk that takes its time, the other may be two changes.
+func (w *watched) replace(name, text string) {
+	w.t.Helper()
+	w.write(name+".new", text)
+	if err := os.Rename(filepath.Join(w.dir, name+".new"), filepath.Join(w.dir, name)); err != nil {
+		w.t.Fatal(err)
+	}
+}
+
 func (w *watched) wantChange(what string) {
 	w.t.Helper()
 	select {
@@ -56,16 +65,13 @@ func TestChanges(t *testing.T) {
 	t.Parallel()
 	w := watch(t)
 	path := filepath.Join(w.dir, "a.json")
-	w.write("a.json", "1")
+	w.replace("a.json", "1")
 	w.wantChange("a new file")
 	w.write("a.json", "1")
 	w.write("a.txt", "1")
 	w.write("a.json", "2")
 	w.wantChange("a written file")
-	w.write("a.json.new", "3")
-	if err := os.Rename(path+".new", path); err != nil {
-		t.Fatal(err)
-	}
+	w.replace("a.json", "3")
 	w.wantChange("a file put in its place")
 	if err := os.Chmod(path, 0o666); err != nil {
 		t.Fatal(err)
@@ -79,7 +85,7 @@ func TestChanges(t *testing.T) {
 		t.Fatal(err)
 	}
 	w.wantChange("a folder that was not there")
-	w.write("more/d/b.json", "1")
+	w.replace("more/d/b.json", "1")
 	w.wantChange("a file in it")
 	select {
 	case <-w.changes:
@@ -92,6 +98,7 @@ func TestChanges(t *testing.T) {
 func TestWritesAreTakenTogether(t *testing.T) {
 	t.Parallel()
 	w := watch(t)
+	began := time.Now()
 	for range 200 {
 		w.write("a.json", "x")
 		w.write("b.json", "y")
@@ -99,7 +106,7 @@ func TestWritesAreTakenTogether(t *testing.T) {
 	}
 	w.write("a.json", "the last")
 	w.wantChange("the last write")
-	if n := len(w.changes); n > 20 {
+	if n := len(w.changes); n > 20+int(time.Since(began)/rest) {
 		t.Errorf("200 writes were told as %d more changes", n)
 	}
 }
@@ -108,12 +115,12 @@ func TestWritesAreTakenTogether(t *testing.T) {
 func TestSeen(t *testing.T) {
 	t.Parallel()
 	w := watch(t)
-	w.write("a.json", "1")
+	w.replace("a.json", "1")
 	w.Seen()
-	w.write("b.json", "2")
+	w.replace("b.json", "2")
 	w.wantChange("what came after that")
 	w.Seen()
-	w.write("b.json", "3")
+	w.replace("b.json", "3")
 	w.wantChange("what came after that, too")
 	if n := len(w.changes); n > 0 {
 		t.Errorf("%d changes more were told", n)

@@ -14,8 +14,8 @@ import (
 )
 
 // patience bounds every command and every wait: an installation of podman with all that it
-// wants takes half a minute.
-const patience = 3 * time.Minute
+// wants takes half a minute, and much longer on a slow disk.
+const patience = 10 * time.Minute
 
 // run runs a command on the machine as a user, and returns what it wrote and its exit
 // status, -1 if it could not be run or took longer than patience.
@@ -103,7 +103,7 @@ func (c *container) look(t testing.TB) {
 		t.Fatalf("podman says that %s has %q", c.name, said)
 	}
 	must(t, "root", "grep", "-q", " "+c.mac+" "+c.addr+" ", c.leases())
-	must(t, "root", "ip", "netns", "exec", c.neighbour, "ping", "-q", "-c", "1", "-W", "5", c.addr)
+	must(t, "root", "ip", "netns", "exec", c.neighbour, "ping", "-q", "-c", "1", "-w", "30", c.addr)
 }
 
 func (c *container) leases() string {

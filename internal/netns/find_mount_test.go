@@ -20,7 +20,7 @@ import (
 func TestFindStuck(t *testing.T) {
 	testlab.RequireRoot(t)
 	f := newFinder(t, waysAlone["mount"]...)
-	f.opener.timeout = 20 * time.Millisecond
+	f.opener.timeout = 200 * time.Millisecond
 	dir := alice.Dir(t)
 	s := alice.Sandbox(t)
 	s.Mkdir(dir + "/a")

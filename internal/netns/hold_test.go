@@ -136,7 +136,7 @@ func TestStuckFileSystem(t *testing.T) {
 	a, alices := container(t, alice)
 	m, mallorys := container(t, mallory)
 
-	o.timeout = 20 * time.Millisecond
+	o.timeout = 200 * time.Millisecond
 	for range walksPerUser {
 		if _, err := o.Open(context.Background(), caller(t, mallory, m), dir+"/ns"); !errors.Is(err, ErrTimeout) {
 			t.Fatalf("a look-up that hangs: %v", err)

@@ -5,6 +5,7 @@ import (
 	"os"
 	"path/filepath"
 	"testing"
+	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -24,6 +25,7 @@ func newOpener(t *testing.T) *Opener {
 	if err != nil {
 		t.Fatal(err)
 	}
+	o.timeout = time.Minute // not those of a user whose file system hangs
 	return o
 }
 

@@ -232,6 +232,7 @@ func TestCreateNamesAnOldNetavark(t *testing.T) {
 			}
 			code, stdout, _ := runPlugin(t, func(h *handler) {
 				h.netavarkDirs = []string{"/nonexistent", dir}
+				h.netavarkTimeout = time.Minute // however busy the machine is
 				if strings.Contains(tt.script, "sleep") {
 					h.netavarkTimeout = time.Millisecond
 				}

@@ -178,8 +178,8 @@ func TestSetupReplyHoldsOnlyWhatNetavarkParses(t *testing.T) {
 func TestSetupGivesUpOnADaemonThatHangs(t *testing.T) {
 	gone := make(chan struct{})
 	d := startDaemon(t, "", func(_ http.ResponseWriter, r *http.Request) { <-r.Context().Done(); close(gone) })
-	code, stdout, _ := runPlugin(t, func(h *handler) { h.timeout = 50 * time.Millisecond }, document(d, exec1x), "setup", netnsPath)
-	if text := errorText(t, stdout); code != 1 || !strings.Contains(text, "did not answer within 50ms") {
+	code, stdout, _ := runPlugin(t, func(h *handler) { h.timeout = time.Second }, document(d, exec1x), "setup", netnsPath)
+	if text := errorText(t, stdout); code != 1 || !strings.Contains(text, "did not answer within 1s") {
 		t.Errorf("exit %d, %q", code, text)
 	}
 	<-gone

@@ -23,7 +23,7 @@ type Check struct {
 	// Fault says for everybody what it means that the check fails.
 	Fault string
 	// Run should end when ctx does. One that does not counts as failed until it ends,
-	// and is not run anew before.
+	// and is not run anew before; in the round in which it ends, what it returns counts.
 	Run func(ctx context.Context) error
 }
 
@@ -58,8 +58,8 @@ type Checker struct {
 }
 
 type state struct {
-	running bool
-	passed  bool // at least once
+	running chan error // what is under way will say there how it went; nil: nothing is
+	passed  bool       // at least once
 	err     error
 }
 
@@ -141,19 +141,20 @@ func (c *Checker) round(ctx context.Context) (well, alive bool) {
 	return well, alive
 }
 
-// start makes a check, unless it is still under way from an earlier round.
+// start makes a check. One that is still under way from an earlier round will do: how it
+// goes in the end is news, too.
 func (c *Checker) start(ctx context.Context, i int) chan error {
-	outcome := make(chan error, 1)
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if c.states[i].running {
-		return outcome
+	if under := c.states[i].running; under != nil {
+		return under
 	}
-	c.states[i].running = true
+	outcome := make(chan error, 1)
+	c.states[i].running = outcome
 	go func() {
 		err := c.options.Checks[i].Run(ctx)
 		c.mu.Lock()
-		c.states[i].running = false
+		c.states[i].running = nil
 		c.mu.Unlock()
 		outcome <- err
 	}()

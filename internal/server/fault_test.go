@@ -55,7 +55,7 @@ func TestFailedAttachLeavesNothing(t *testing.T) {
 		t.Run(tt.name, func(t *testing.T) {
 			timeout := 20 * time.Second
 			if tt.code == api.Timeout {
-				timeout = 2 * time.Second
+				timeout = 6 * time.Second
 			}
 			d := start(t, setup{
 				conflists: map[string]string{"lan": tt.conflist}, pluginDirs: pluginDirs(t, "fake", tt.script), timeout: timeout,

@@ -42,6 +42,7 @@ func TestParentDeletedAndMadeAgain(t *testing.T) {
 
 	ip(t, "link", "add", "infra", "type", "veth", "peer", "name", "lan0")
 	ip(t, "link", "set", "lan0", "up")
+	l.log.waitFor(t, `level=WARN msg="the parent link of a resource is down" resource=lan parent=infra attachments=2 faulty=2`)
 	ip(t, "link", "set", "infra", "up")
 	l.log.waitFor(t, `level=INFO msg="the parent link of a resource is back, as another link than before" resource=lan parent=infra attachments=2 faulty=2`)
 	fresh.attach()

@@ -166,6 +166,7 @@ func start(t *testing.T, s setup) *daemon {
 		Configuration: d.configuration,
 		Attachments:   d.manager, Namespaces: opener, Users: noNames{}, Turns: d.turns, Metrics: d.metrics, Version: "test", Logger: logger,
 	})
+	d.server.headerTimeout = time.Hour // who stalls does so for as long as the test takes
 	if s.bodyTimeout != 0 {
 		d.server.bodyTimeout = s.bodyTimeout
 	}

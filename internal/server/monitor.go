@@ -42,6 +42,7 @@ type place struct{ resource, parent string }
 type condition struct {
 	trouble trouble
 	index   int // of the link, or of the last one that there was
+	good    int // the index of the last one that was as it has to be; 0: there was none
 }
 
 // findings are what the last look has found.
@@ -211,9 +212,13 @@ func (m *monitor) lookAtParents(wanted map[place]needs) map[place]condition {
 			parents[p] = m.parents[p] // what is not known has not changed
 			continue
 		}
-		c := condition{trouble, link.Index}
+		was := m.parents[p]
+		c := condition{trouble, link.Index, was.good}
 		if trouble == absent {
-			c.index = m.parents[p].index
+			c.index = was.index
+		}
+		if trouble == "" {
+			c.good = link.Index
 		}
 		parents[p] = c
 	}

@@ -32,7 +32,7 @@ func (m *monitor) logParent(p place, was, now condition, moves bool, attachments
 		}
 	case was.trouble != "":
 		level, what = slog.LevelInfo, "is back"
-		if was.index != 0 && was.index != now.index {
+		if was.good != 0 && was.good != now.good {
 			what = "is back, as another link than before"
 		}
 	}

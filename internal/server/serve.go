@@ -14,9 +14,9 @@ import (
 )
 
 const (
-	headerTimeout = 5 * time.Second
-	idleTimeout   = 60 * time.Second
-	maxHeader     = 16 << 10
+	defaultHeaderTimeout = 5 * time.Second
+	idleTimeout          = 60 * time.Second
+	maxHeader            = 16 << 10
 	// closeGrace is what connections get to take their last answer when all work is done.
 	closeGrace = time.Second
 )
@@ -30,7 +30,7 @@ func (s *Server) Serve(ctx context.Context, listener *net.UnixListener, drain fu
 	h := &http.Server{
 		Handler:           s.Handler(),
 		ConnContext:       peer.ConnContext,
-		ReadHeaderTimeout: headerTimeout,
+		ReadHeaderTimeout: s.headerTimeout,
 		// Also for a body that nobody asks for: net/http wants to have it before it
 		// replies. The wait for an attach is not reading; see decodeBody.
 		ReadTimeout:                  s.bodyTimeout,

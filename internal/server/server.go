@@ -61,19 +61,21 @@ type Server struct {
 	version     string
 	log         *slog.Logger
 	bodyTimeout time.Duration
-	limits      connectionLimit
-	inFlight    inFlight
-	begun       *buckets // requests that work on attachments
-	asked       *buckets // requests that only ask
-	turns       *fair.Queue
-	work        work
-	revocations *fair.Lanes[revocable]
-	denials     refusals // of what is not allowed
-	failures    refusals // of what did not come about
-	hostPorts   hostPorts
-	hostDNS     hostDNS
-	needed      recordedNeeds
-	monitor     *monitor
+	// headerTimeout is defaultHeaderTimeout but in tests.
+	headerTimeout time.Duration
+	limits        connectionLimit
+	inFlight      inFlight
+	begun         *buckets // requests that work on attachments
+	asked         *buckets // requests that only ask
+	turns         *fair.Queue
+	work          work
+	revocations   *fair.Lanes[revocable]
+	denials       refusals // of what is not allowed
+	failures      refusals // of what did not come about
+	hostPorts     hostPorts
+	hostDNS       hostDNS
+	needed        recordedNeeds
+	monitor       *monitor
 }
 
 // New makes a Server.
@@ -81,7 +83,7 @@ func New(o Options) *Server {
 	s := &Server{
 		attachments: o.Attachments, namespaces: o.Namespaces, users: o.Users,
 		metrics: o.Metrics, health: o.Health, version: o.Version, log: o.Logger,
-		bodyTimeout: defaultBodyTimeout, hostDNS: newHostDNS(),
+		headerTimeout: defaultHeaderTimeout, bodyTimeout: defaultBodyTimeout, hostDNS: newHostDNS(),
 		begun: newBuckets(time.Now, 0, 0), asked: newBuckets(time.Now, 0, 0), turns: o.Turns,
 		revocations: fair.NewLanes[revocable](revokeAtOnce),
 		denials:     newRefusals(time.Now), failures: newRefusals(time.Now),

@@ -137,14 +137,14 @@ func (l *crashed) emptied() error {
 	}) {
 		return err
 	}
-	return fmt.Errorf("after %s there are still attachments: %s", patience/3, last)
+	return fmt.Errorf("after %s there are still attachments: %s", patience, last)
 }
 
-// soon asks until the answer is yes, and gives up in time for the next point.
+// soon asks until the answer is yes.
 func (l *crashed) soon(ok func() bool) bool {
 	tick := time.NewTicker(5 * time.Millisecond)
 	defer tick.Stop()
-	for end := time.Now().Add(patience / 3); !ok(); <-tick.C {
+	for end := time.Now().Add(patience); !ok(); <-tick.C {
 		if time.Now().After(end) {
 			return false
 		}

@@ -49,8 +49,6 @@ func (l *life) wantAlive(w *addressWatch, renewals int, gone ...string) {
 	l.lan.Server().WaitFree(l.addr)
 }
 
-// T1 is not within the first quarter of a lease: until then dhcpd confirms a lease
-// without making it any longer (dhcp-cache-threshold, dhcpd.conf(5)).
 func TestKilledInEachState(t *testing.T) {
 	testlab.RequireRoot(t)
 	t.Parallel()
@@ -58,7 +56,7 @@ func TestKilledInEachState(t *testing.T) {
 		return testlab.Terms{Lease: lease * time.Second, T1: t1 * time.Second, T2: t2 * time.Second}
 	}
 	for state, terms := range map[string]testlab.Terms{
-		"bound": seconds(16, 6, 13), "renewing": seconds(40, 3, 36), "rebinding": seconds(40, 2, 4),
+		"bound": seconds(60, 8, 50), "renewing": seconds(40, 3, 36), "rebinding": seconds(40, 2, 4),
 	} {
 		t.Run(state, func(t *testing.T) {
 			t.Parallel()
@@ -86,7 +84,7 @@ func TestKilledInEachState(t *testing.T) {
 	}
 	t.Run("selecting", func(t *testing.T) {
 		t.Parallel()
-		l := begin(t, testlab.ISCDhcpd, seconds(12, 4, 8))
+		l := begin(t, testlab.ISCDhcpd, seconds(24, 8, 16))
 		w := watchAddresses(t, l.c)
 		l.lan.StopServer()
 		l.untilState(l.c, "selecting")
@@ -102,7 +100,7 @@ func TestKilledInEachState(t *testing.T) {
 	// Nobody takes the address away while there is no daemon, and the next one asks first.
 	t.Run("ended meanwhile", func(t *testing.T) {
 		t.Parallel()
-		l := begin(t, testlab.ISCDhcpd, seconds(12, 4, 8))
+		l := begin(t, testlab.ISCDhcpd, seconds(24, 8, 16))
 		w := watchAddresses(t, l.c)
 		l.Kill()
 		l.lan.Server().WaitFree(l.addr)

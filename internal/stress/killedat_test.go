@@ -119,7 +119,7 @@ func TestKilledAtEachMomentOfADetach(t *testing.T) {
 func TestKilledAtEachMomentOfARenewal(t *testing.T) {
 	testlab.RequireRoot(t)
 	t.Parallel()
-	l := begin(t, testlab.ISCDhcpd, testlab.Terms{Lease: 8 * time.Second, T1: 3 * time.Second, T2: 6 * time.Second})
+	l := begin(t, testlab.ISCDhcpd, testlab.Terms{Lease: 60 * time.Second, T1: 3 * time.Second, T2: 50 * time.Second})
 	w := watchAddresses(t, l.c)
 	for n := 1; n <= 6; n++ { // REQUEST, ACK, a new file, its content, its name; and the same file of a probe
 		m := l.watchMoments("leases")

@@ -64,7 +64,7 @@ func newMill(t *testing.T) (*lab, []*testlab.Container) {
 	for i := range users {
 		users[i] = testlab.User{UID: 60520 + uint32(i), GID: 60520 + uint32(i)}
 	}
-	l := &lab{t: t, lan: testlab.NewLAN(t, testlab.InMemory(), testlab.WithParent(fmt.Sprintf("lan%d", labs.Add(1))))}
+	l := &lab{t: t, lan: testlab.NewLAN(t, testlab.WithParent(fmt.Sprintf("lan%d", labs.Add(1))))}
 	plugins := func(ipam string) string {
 		return fmt.Sprintf(`{"type":"macvlan","master":%q,"ipam":%s}`, l.lan.ParentName, ipam)
 	}

@@ -143,6 +143,9 @@ func newDHCPServer(t testing.TB, kind ServerKind, ns *Netns, addr netip.Addr, co
 	s := &dhcpServer{
 		t: t, kind: kind, program: program, netns: ns, addr: addr, conf: conf, dir: t.TempDir(), log: newLogBuffer(),
 	}
+	// Servers wait for their disk at each lease (fsync(2)), and who asks waits for them.
+	must(t, unix.Mount("tmpfs", s.dir, "tmpfs", 0, ""))
+	t.Cleanup(func() { _ = unix.Unmount(s.dir, unix.MNT_DETACH) })
 	t.Cleanup(s.Stop)
 	return s
 }

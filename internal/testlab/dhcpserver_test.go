@@ -68,7 +68,7 @@ func TestServersLeaseRenewAndRelease(t *testing.T) {
 
 func TestServersRefuseAddressesOfOtherNetworks(t *testing.T) {
 	eachKind(t, func(t *testing.T, kind ServerKind, parent LANOption) {
-		lan := NewLAN(t, parent, WithServer(kind), InMemory())
+		lan := NewLAN(t, parent, WithServer(kind))
 		addr := netip.MustParseAddr("198.51.100.9")
 		ns := lan.NewContainerNS("eth0")
 		must(t, ns.Do(func() error {
@@ -150,7 +150,7 @@ func TestServersLearnOfConflicts(t *testing.T) {
 // Not dnsmasq's, which are two minutes long.
 func TestShortLeasesEnd(t *testing.T) {
 	ofKinds(t, []ServerKind{ISCDhcpd, Udhcpd}, func(t *testing.T, kind ServerKind, parent LANOption) {
-		lan := NewLAN(t, parent, WithServer(kind, kind.Conf(Terms{Lease: 6 * time.Second})...))
+		lan := NewLAN(t, parent, WithServer(kind, kind.Conf(Terms{Lease: 12 * time.Second})...))
 		c := newClient(t, lan)
 		addr := c.bound()
 		must(t, c.child.end(unix.SIGTERM, waitBound)) // without -R it releases nothing

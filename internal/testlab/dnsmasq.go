@@ -58,7 +58,7 @@ func (dnsmasq) leases(s *dhcpServer) (string, error) {
 			return last, nil
 		}
 		if last = string(data); last == "" {
-			time.Sleep(5 * time.Millisecond)
+			time.Sleep(50 * time.Millisecond)
 		}
 	}
 }

@@ -17,6 +17,8 @@ func (iscDhcpd) conf(terms Terms) []string {
 	conf := []string{
 		fmt.Sprintf("range %s %s;", terms.First, terms.Last),
 		fmt.Sprintf("default-lease-time %d; max-lease-time %[1]d;", seconds(terms.Lease)),
+		// Else in the first quarter of a lease dhcpd confirms it without making it any longer.
+		"dhcp-cache-threshold 0;",
 	}
 	for _, o := range []struct {
 		name, code string

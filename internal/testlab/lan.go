@@ -8,8 +8,6 @@ import (
 	"strings"
 	"testing"
 	"time"
-
-	"golang.org/x/sys/unix"
 )
 
 // What a LAN is made of unless options say otherwise; the addresses are TEST-NET-1
@@ -22,7 +20,7 @@ const (
 	lanLast    = "192.0.2.200"
 	lanMask    = "255.255.255.0"
 	lanPort    = "lan0" // the LAN's end of the veth pair, and every server's interface
-	waitBound  = 20 * time.Second
+	waitBound  = time.Minute
 )
 
 // LAN is a veth pair: one end, the parent of macvlans, is in the test's host
@@ -42,7 +40,6 @@ type LAN struct {
 type lanConfig struct {
 	parent   string
 	noServer bool
-	inMemory bool
 	kind     ServerKind
 	conf     []string
 }
@@ -66,10 +63,6 @@ func WithServer(kind ServerKind, conf ...string) LANOption {
 // "--dhcp-range" among them replaces the one of the LAN.
 func WithDnsmasq(args ...string) LANOption { return WithServer(Dnsmasq, args...) }
 
-// InMemory keeps the files of the LAN's server in memory. Dnsmasq waits for its disk at
-// each lease (fsync(2)), and with a thousand of them everybody waits for it.
-func InMemory() LANOption { return func(c *lanConfig) { c.inMemory = true } }
-
 // NewLAN makes a LAN that is gone at the end of the test. When it returns, its
 // server, dnsmasq unless an option says otherwise, answers.
 func NewLAN(t testing.TB, opts ...LANOption) *LAN {
@@ -84,10 +77,6 @@ func NewLAN(t testing.TB, opts ...LANOption) *LAN {
 	t.Cleanup(func() { _ = run("ip", "link", "del", l.ParentName) })
 	must(t, run("ip", "link", "set", l.ParentName, "up"))
 	l.server = newDHCPServer(t, conf.kind, l.Netns, netip.MustParseAddr(LANServer), conf.conf)
-	if conf.inMemory {
-		must(t, unix.Mount("tmpfs", l.server.dir, "tmpfs", 0, ""))
-		t.Cleanup(func() { _ = unix.Unmount(l.server.dir, unix.MNT_DETACH) })
-	}
 	if !conf.noServer {
 		l.StartServer()
 	}

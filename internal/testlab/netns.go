@@ -69,11 +69,11 @@ func onOwnThread(fn func() error) error {
 			errs <- err
 			return
 		}
-		defer home.Close()
 		err = fn()
 		if back := netns.Set(home); back == nil {
 			runtime.UnlockOSThread()
 		}
+		home.Close() // before: who waits may count descriptors
 		errs <- err
 	}()
 	return <-errs

@@ -155,7 +155,8 @@ kill_all() {
   group=$(cgroup2_mount)/net-porter-lab-$name
   [[ -d $group ]] || return 0
   echo 1 >"$group/cgroup.kill"
-  for ((tries = 0; tries < 500; tries++)); do
+  for ((tries = 0; tries < 6000; tries++)); do
+    # The last one out unmounts the disk, and waits for all that is to be written there.
     # The last of a group's processes is no longer counted a moment before it is gone.
     if grep -q '^populated 0' "$group/cgroup.events" &&
       find "$group" -depth -type d -exec rmdir {} + 2>/dev/null; then

@@ -117,7 +117,7 @@ fill_apt_cache() {
     -o "Dir::Cache=$dir/var/cache/apt" -o "Dir::Etc::SourceList=$dir/etc/apt/sources.list"
     -o Dir::Etc::SourceParts=/dev/null -o Dir::Etc::Preferences=/dev/null -o Dir::Etc::PreferencesParts=/dev/null
     -o Dir::Etc::Trusted=/usr/share/keyrings/debian-archive-keyring.gpg -o APT::Sandbox::User=root
-    -o Acquire::Languages=none -o Acquire::GzipIndexes=false -o APT::Update::Post-Invoke::=true)
+    -o Acquire::Retries=5 -o Acquire::Languages=none -o Acquire::GzipIndexes=false -o APT::Update::Post-Invoke::=true)
   say "apt-get update, and the packages of: $*"
   "${apt[@]}" update </dev/null >>"$cache/root.log" 2>&1 || die "apt-get update failed: see $cache/root.log"
   ln -f "$cache"/debs/*.deb "$dir/var/cache/apt/archives/" 2>/dev/null || true # debootstrap's, of the other root

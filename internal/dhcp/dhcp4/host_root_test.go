@@ -1,6 +1,7 @@
 package dhcp4
 
 import (
+	"bytes"
 	"context"
 	"net"
 	"net/netip"
@@ -49,6 +50,26 @@ func ok(t *testing.T, err error) {
 	t.Helper()
 	if err != nil {
 		t.Fatal(err)
+	}
+}
+
+// An answer to a probe that came in time counts for who looks late, as on a busy host.
+func TestClaimInTimeIsReadLate(t *testing.T) {
+	lan := testlab.NewLAN(t, testlab.WithoutServer())
+	parent, err := net.InterfaceByName(lan.ParentName)
+	ok(t, err)
+	var p arpPort
+	ok(t, p.open(parent.Index))
+	defer p.close()
+	ok(t, p.watch(probed))
+	send := sender(t, lan.Netns, "lan0")
+	if packet, err := p.receiveARP(t.Context(), time.Now()); err == nil {
+		t.Errorf("before there is one it reads % x", packet)
+	}
+	claim := arpRequest(somebody, probed, probed)
+	send(append(append(append(broadcastMAC(), somebody...), unix.ETH_P_ARP>>8, unix.ETH_P_ARP&0xff), claim...))
+	if packet, err := p.receiveARP(t.Context(), time.Now()); err != nil || !bytes.Equal(packet[:arpLen], claim) {
+		t.Errorf("after the deadline it reads % x, %v", packet, err)
 	}
 }
 

@@ -106,6 +106,25 @@ func (p *packetSocket) read(ctx context.Context, deadline time.Time) (packet []b
 	}
 }
 
+// queued returns a packet from outside that has arrived already, if there is one; what
+// the interface itself has sent is passed over.
+func (p *packetSocket) queued() (packet []byte, ok bool) {
+	_ = p.control(func(fd int) error {
+		for range maxLate {
+			n, sa, err := unix.Recvfrom(fd, p.buf[:], unix.MSG_DONTWAIT)
+			if err != nil {
+				return err
+			}
+			if ll, isLink := sa.(*unix.SockaddrLinklayer); isLink && ll.Pkttype != unix.PACKET_OUTGOING && ll.Halen == 6 {
+				packet, ok = p.buf[:n], true
+				return nil
+			}
+		}
+		return nil
+	})
+	return packet, ok
+}
+
 func socketError(err error) error {
 	if errors.Is(err, unix.ENETDOWN) || errors.Is(err, unix.ENXIO) {
 		return fmt.Errorf("%w: it went down during the exchange", grant.ErrLinkDown)

@@ -141,6 +141,7 @@ func TestFloodOnTheWire(t *testing.T) {
 		c.BadFrame = func() { bad.Add(1) }
 		c.Log = log.logger()
 	})
+	ready(t, c)
 	ctx := within(t, time.Second)
 	n.start(func(sent *dhcpv6.Message, client unix.Sockaddr) {
 		for ctx.Err() == nil {

@@ -110,6 +110,15 @@ func within(t *testing.T, d time.Duration) context.Context {
 // bounded is for exchanges that a server answers.
 func bounded(t *testing.T) context.Context { return within(t, 20*time.Second) }
 
+// ready waits until the client's interface can send, which is no part of the time that a
+// test gives an exchange.
+func ready(t *testing.T, c *Client) {
+	t.Helper()
+	if err := c.wire.ready(bounded(t)); err != nil {
+		t.Fatal(err)
+	}
+}
+
 func mustAcquire(t *testing.T, c *Client, lan *testlab.LAN, wish grant.Wish) grant.Grant {
 	t.Helper()
 	g, err := c.Acquire(bounded(t), wish)

@@ -48,6 +48,7 @@ func TestServerInsideTheContainer(t *testing.T) {
 	n := neighbourIn(t, ns, testIfname)
 	n.start(func(sent *dhcpv6.Message, client unix.Sockaddr) { n.send(n.servers, answer(sent), client) })
 	c := open(t, ns, 16)
+	ready(t, c)
 	if g, err := c.Acquire(within(t, 500*time.Millisecond), grant.Wish{}); !errors.Is(err, grant.ErrNoOffer) {
 		t.Errorf("%+v, %v", g, err)
 	}
@@ -174,7 +175,7 @@ func TestNothingIsHeldAfterClose(t *testing.T) {
 		t.Errorf("%d descriptors, %d before", after, before)
 	}
 	ns.Close()
-	for timeout := time.After(20 * time.Second); ; {
+	for timeout := time.After(2 * time.Minute); ; {
 		if _, err := netlink.LinkByName(canary); errors.As(err, &netlink.LinkNotFoundError{}) {
 			return
 		}

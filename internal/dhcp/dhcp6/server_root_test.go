@@ -137,6 +137,7 @@ func TestDeclinedAddressIsNotGrantedAgain(t *testing.T) {
 func TestNobodyAnswers(t *testing.T) {
 	lan := silentLAN(t)
 	c := open(t, container(t, lan), 1)
+	ready(t, c)
 	if _, err := c.Acquire(within(t, 1500*time.Millisecond), grant.Wish{}); !errors.Is(err, grant.ErrNoOffer) {
 		t.Errorf("Acquire: %v", err)
 	}
