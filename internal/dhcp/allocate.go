@@ -222,6 +222,14 @@ const releaseTime = 2 * time.Second
 // giveBack tells the server that the lease is no longer needed, as well as can be,
 // and drops the record.
 func (s *Service) giveBack(l Lease, a *Attachment) {
+	s.tellServer(l, a)
+	if err := s.forget(l.key()); err != nil {
+		s.logOf(&l).Error("cannot remove a lease's record", "address", l.Address, "error", err)
+	}
+}
+
+// tellServer is giveBack without the record.
+func (s *Service) tellServer(l Lease, a *Attachment) {
 	log := s.logOf(&l).With("address", l.Address)
 	switch {
 	case l.Superseded:
@@ -252,8 +260,5 @@ func (s *Service) giveBack(l Lease, a *Attachment) {
 	}
 	if !l.Refused && !l.Superseded {
 		s.memory.remember(&l)
-	}
-	if err := s.forget(l.key()); err != nil {
-		log.Error("cannot remove a lease's record", "error", err)
 	}
 }

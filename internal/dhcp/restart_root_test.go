@@ -117,10 +117,13 @@ func TestWhatIsDueAfterALateFailureIsNotPutOff(t *testing.T) {
 	k.wantOn(ns, "")
 }
 
-func TestLeaseWithoutAnAttachmentIsDropped(t *testing.T) {
-	testlab.NewLAN(t)
+// As when somebody has removed its record. Whoever looks first, the one who keeps leases or
+// the one who clears away what nobody owns, tells the server.
+func TestLeaseWithoutAnAttachmentIsGivenBack(t *testing.T) {
+	lan := testlab.NewLAN(t)
 	k := newKeeper(t)
 	k.attach("")
+	addr := k.held().Address.Addr()
 	k.mu.Lock()
 	delete(k.places, testID)
 	k.mu.Unlock()
@@ -128,6 +131,16 @@ func TestLeaseWithoutAnAttachmentIsDropped(t *testing.T) {
 	for len(k.All()) > 0 && t.Context().Err() == nil {
 		k.idle()
 	}
+	k.saw("release ok")
+	released(t, lan, addr)
+
+	k.attach("")
+	addr = k.held().Address.Addr()
+	if err := k.Forget(testID, testIfname); err != nil {
+		t.Error(err)
+	}
+	k.wantNoLease()
+	released(t, lan, addr)
 }
 
 func TestNothingIsHeldBetweenExchanges(t *testing.T) {

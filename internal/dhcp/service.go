@@ -222,13 +222,16 @@ func (s *Service) statuses(leases []Lease) []Status {
 	return all
 }
 
-// Forget drops an interface's leases without telling the server, which keeps the
-// addresses until the leases' time is over. It is for an interface that no longer exists
-// and whose DEL never came. A lease that is not known is no error.
+// Forget gives an interface's leases back from the host, as well as can be, and drops
+// them. It is for an interface that no longer exists and whose DEL never came. A lease
+// that is not known is no error.
 func (s *Service) Forget(id, ifname string) error {
 	p := place{id, ifname}
 	if err := p.validate(); err != nil {
 		return err
+	}
+	for _, l := range s.Leases(id, ifname) {
+		s.tellServer(l, &Attachment{})
 	}
 	var errs []error
 	for _, family := range []Family{IPv4, IPv6} {

@@ -37,7 +37,12 @@ func (s *Service) step(ctx context.Context, places Places, l Lease, unconfirmed 
 	start := time.Now()
 	place, err := places.Reopen(ctx, l.ID, l.Interface)
 	if errors.Is(err, ErrNoAttachment) {
-		s.logOf(&l).Warn("a DHCP lease is dropped: its attachment is gone", "address", l.Address)
+		s.logOf(&l).Warn("a DHCP lease is given back: its attachment is gone", "address", l.Address)
+		for _, now := range s.Leases(l.ID, l.Interface) { // it may be another's by now, or released
+			if now.Family == l.Family {
+				s.tellServer(now, &Attachment{})
+			}
+		}
 		l.Superseded = true // it is nobody's, until its record is
 		return l, s.forget(l.key())
 	}

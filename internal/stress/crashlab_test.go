@@ -205,6 +205,7 @@ func (l *crashed) differences(attached bool) (problems []error) {
 	// A release is a message that nobody answers: the server has read it when it has.
 	if !l.soon(func() bool { return maps.Equal(l.serverLeases(), want) }) {
 		wrong("the server's leases", l.serverLeases(), want)
+		problems = append(problems, l.storyOf(l.serverLeases(), want))
 	}
 	if links, err := l.c.Sandbox.Try("links", l.c.Netns); err == nil { // or the namespace is gone
 		compare("links", strings.Fields(links), append(one(ifname, true), "lo"))
@@ -213,6 +214,30 @@ func (l *crashed) differences(attached bool) (problems []error) {
 		compare("links in the namespace before", l.linksIn(l.past), []string{"lo"})
 	}
 	return problems
+}
+
+// storyOf is what the server and the daemon that runs have said of addresses that are
+// leased and should not be.
+func (l *crashed) storyOf(leased, want map[string]bool) error {
+	var story strings.Builder
+	for addr := range leased {
+		if want[addr] {
+			continue
+		}
+		for _, log := range []string{l.lan.Log(), l.Log()} {
+			for line := range strings.Lines(log) {
+				if strings.Contains(line, addr+" ") || strings.Contains(line, addr+"/") {
+					story.WriteString("\n" + strings.TrimSpace(line))
+				}
+			}
+		}
+	}
+	for line := range strings.Lines(string(l.HTTP(testlab.Request{Method: http.MethodGet, Path: "/metrics"}).Body)) {
+		if strings.Contains(line, `exchange_duration_seconds_count`) && strings.Contains(line, "release") {
+			story.WriteString("\n" + strings.TrimSpace(line))
+		}
+	}
+	return fmt.Errorf("this was said of it:%s", story.String())
 }
 
 // id is the attachment's.
