@@ -47,14 +47,21 @@ func (c container) post(at place, path, ifname string) testlab.Response {
 	})
 }
 
-// A grant that is taken away is gone for what is new, at once; who has something keeps
-// it and can give it back.
-func TestReload(t *testing.T) {
-	testlab.RequireRoot(t)
+// started is a daemon that systemd has started, and that is ready.
+func started(t *testing.T) (place, *systemd, *program) {
+	t.Helper()
 	at := newPlace(t, anyPlugin)
 	init := newSystemd(t, at.dir)
 	p := run(t, init.env(0), "server", "-c", at.config)
 	init.wait("READY=1")
+	return at, init, p
+}
+
+// A grant that is taken away is gone for what is new, at once; who has something keeps
+// it and can give it back.
+func TestReload(t *testing.T) {
+	testlab.RequireRoot(t)
+	at, init, p := started(t)
 	c := newContainer(t)
 	if r := c.post(at, "lan/attach", "eth0"); r.Status != http.StatusOK {
 		t.Fatalf("attach: %d %s", r.Status, r.Body)
@@ -98,10 +105,7 @@ func TestReload(t *testing.T) {
 // A file that is broken changes nothing, and everybody who looks can see that it is.
 func TestReloadOfBrokenFile(t *testing.T) {
 	testlab.RequireRoot(t)
-	at := newPlace(t, anyPlugin)
-	init := newSystemd(t, at.dir)
-	p := run(t, init.env(0), "server", "-c", at.config)
-	init.wait("READY=1")
+	at, init, p := started(t)
 	at.rewrite(t, `"allow_users":[1000]}]`, `"allow_user":[1001]}`, `"mode"`, `"made"`)
 	p.hangUp()
 	if ready, _ := init.wait("READY=1"); !strings.Contains(ready, "last reload") || !strings.Contains(ready, at.config) {
@@ -151,10 +155,7 @@ func lastLine(text string) string {
 // What only a start can change is named; the rest of the file is in force.
 func TestReloadOfWhatNeedsAStart(t *testing.T) {
 	testlab.RequireRoot(t)
-	at := newPlace(t, anyPlugin)
-	init := newSystemd(t, at.dir)
-	p := run(t, init.env(0), "server", "-c", at.config)
-	init.wait("READY=1")
+	at, init, p := started(t)
 	at.rewrite(t, "/state", "/elsewhere", `"0666"`, `"0660"`, `"resources"`, `"log":{"level":"debug","format":"json"},"resources"`)
 	for range 2 { // as long as it is so
 		p.hangUp()
@@ -281,10 +282,7 @@ func isClosed(c <-chan struct{}) bool {
 // Files that change are in force soon, without anybody's word, and broken ones are not.
 func TestChangedFilesAreRead(t *testing.T) {
 	testlab.RequireRoot(t)
-	at := newPlace(t, anyPlugin)
-	init := newSystemd(t, at.dir)
-	p := run(t, init.env(0), "server", "-c", at.config)
-	init.wait("READY=1")
+	at, init, p := started(t)
 	c := newContainer(t)
 	p.waitFor("net-porter is ready")
 	at.rewrite(t, `"allow_users":[1000]`, `"allow_users":[1001]`)

@@ -99,9 +99,8 @@ func (p *packetSocket) read(ctx context.Context, deadline time.Time) (packet []b
 		if err != nil {
 			return nil, nil, socketError(err)
 		}
-		ll, ok := sa.(*unix.SockaddrLinklayer)
-		if ok && ll.Pkttype != unix.PACKET_OUTGOING && ll.Halen == 6 {
-			return p.buf[:n], net.HardwareAddr(append([]byte(nil), ll.Addr[:6]...)), nil
+		if mac, ok := outside(sa); ok {
+			return p.buf[:n], mac, nil
 		}
 	}
 }
@@ -115,14 +114,23 @@ func (p *packetSocket) queued() (packet []byte, ok bool) {
 			if err != nil {
 				return err
 			}
-			if ll, isLink := sa.(*unix.SockaddrLinklayer); isLink && ll.Pkttype != unix.PACKET_OUTGOING && ll.Halen == 6 {
-				packet, ok = p.buf[:n], true
+			if _, ok = outside(sa); ok {
+				packet = p.buf[:n]
 				return nil
 			}
 		}
 		return nil
 	})
 	return packet, ok
+}
+
+// outside returns the MAC that a packet came from, unless the interface itself has sent it.
+func outside(sa unix.Sockaddr) (from net.HardwareAddr, ok bool) {
+	ll, ok := sa.(*unix.SockaddrLinklayer)
+	if !ok || ll.Pkttype == unix.PACKET_OUTGOING || ll.Halen != 6 {
+		return nil, false
+	}
+	return net.HardwareAddr(append([]byte(nil), ll.Addr[:6]...)), true
 }
 
 func socketError(err error) error {
