@@ -14,7 +14,7 @@ LDFLAGS = -s -w \
 GOBUILD = CGO_ENABLED=0 $(GO) build $(BUILDFLAGS) -trimpath -ldflags '$(LDFLAGS)'
 
 .DEFAULT_GOAL := build
-.PHONY: help build build-race cni install generate check-generated packages release fmt lint test test-race demo bench lab-up lab-shell lab-down clean
+.PHONY: help build build-race cni install generate check-generated packages release fmt lint test test-race stress demo bench lab-up lab-shell lab-down clean
 
 help: ## say what the targets do
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | column -t -s "$$(printf '\t')"
@@ -104,6 +104,9 @@ test: ## every test; as root also those on real namespaces and with real podman
 
 test-race: ## the same under the race detector, and so are the daemon and the plugin in them
 	scripts/test-race
+
+stress: build cni ## internal/stress for as long as it takes: every point, thousands of operations (root)
+	NET_PORTER_TEST_LONG=1 $(GO) test -v -count=1 -timeout=60m ./internal/stress
 
 demo: ## show the main job with a real rootless podman container (root)
 	scripts/demo

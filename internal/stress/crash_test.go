@@ -2,6 +2,7 @@ package stress
 
 import (
 	"fmt"
+	"slices"
 	"sync"
 	"testing"
 
@@ -102,7 +103,7 @@ func (l *crashed) killedIn(m *matrix, op operation) (points int) {
 	l.t.Helper()
 	for n := 1; ; n++ {
 		l.turn = l.first + n
-		for _, next := range op.next {
+		for _, next := range l.nextOf(op, n) {
 			l.KillAt(0)
 			op.prepare(l)
 			l.KillAt(n)
@@ -131,6 +132,14 @@ func (l *crashed) killedIn(m *matrix, op operation) (points int) {
 			l.afresh()
 		}
 	}
+}
+
+// nextOf is what is to come after an operation's moment n: in a long run everything that
+// may, else one thing, in turn by moments and by chains.
+func (l *crashed) nextOf(op operation, n int) []next {
+	every := length(1, len(op.next))
+	i := (n + l.first/2) % len(op.next)
+	return slices.Concat(op.next[i:], op.next[:i])[:every]
 }
 
 func (m *matrix) count(points int) {

@@ -18,10 +18,9 @@ import (
 	"github.com/net-porter/net-porter/internal/testlab"
 )
 
-const (
-	floodFor  = 30 * time.Second
-	floodRate = 10_000 // frames a second
-)
+var floodFor = time.Duration(length(10, 30)) * time.Second
+
+const floodRate = 10_000 // frames a second
 
 // flood sends frames from the LAN's side, in an order of its own, for a time. It returns
 // how many were sent, a little faster than is asked for.

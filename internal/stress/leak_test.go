@@ -12,12 +12,11 @@ import (
 	"github.com/net-porter/net-porter/internal/testlab"
 )
 
-const (
-	manyPairs = 5000
-	// warmUp is by each container, before anything is counted: what a daemon needs at the
-	// most, such as threads, it keeps.
-	warmUp = 30
-)
+var manyPairs = length(1000, 5000)
+
+// warmUp is by each container, before anything is counted: what a daemon needs at the
+// most, such as threads, it keeps.
+const warmUp = 20
 
 // leakable are those things of the daemon's that must not grow with what it has done.
 type leakable struct {
@@ -25,7 +24,7 @@ type leakable struct {
 	descriptors         string // by kind
 }
 
-// Neither goroutines, threads nor descriptors are left of 5,000 attachments.
+// Neither goroutines, threads nor descriptors are left of thousands of attachments.
 func TestNothingIsLeftOfManyPairs(t *testing.T) {
 	testlab.RequireRoot(t)
 	l, all := newMill(t)
@@ -45,7 +44,7 @@ func TestNothingIsLeftOfManyPairs(t *testing.T) {
 		after = l.leakables()
 		return after.goroutines <= before.goroutines && after.descriptors == before.descriptors
 	})
-	t.Logf("FIGURES: %d pairs of attach and detach in %s, %.0f a second", manyPairs, took.Round(time.Second), manyPairs/took.Seconds())
+	t.Logf("FIGURES: %d pairs of attach and detach in %s, %.0f a second", manyPairs, took.Round(time.Second), float64(manyPairs)/took.Seconds())
 	t.Logf("FIGURES: before: %+v, RSS %.1f MiB", before, rss)
 	t.Logf("FIGURES: after: %+v, RSS %.1f MiB, at most %.1f", after, l.RSS(), l.PeakRSS())
 	// Go keeps the threads that it has had, and may come to need more at any time, such as

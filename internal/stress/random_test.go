@@ -20,11 +20,12 @@ const (
 	// seedEnv is the seed of another run.
 	seedEnv = "NET_PORTER_TEST_SEED"
 	// operationsEnv is how many operations to do if not randomOperations.
-	operationsEnv    = "NET_PORTER_TEST_OPERATIONS"
-	randomSeed       = 1 // of a run that names none; the moments are others each time
-	randomOperations = 2000
-	compareEvery     = 200
+	operationsEnv = "NET_PORTER_TEST_OPERATIONS"
+	randomSeed    = 1 // of a run that names none; the moments are others each time
+	compareEvery  = 200
 )
+
+var randomOperations = length(500, 2000)
 
 // world is a daemon, and what is believed of it: what podman knows of its containers.
 type world struct {
@@ -79,7 +80,7 @@ func TestRandomOperations(t *testing.T) {
 	testlab.RequireRoot(t)
 	t.Parallel()
 	seed := fromEnv(t, seedEnv, randomSeed)
-	count := fromEnv(t, operationsEnv, randomOperations)
+	count := fromEnv(t, operationsEnv, uint64(randomOperations))
 	t.Logf("%s=%d repeats this sequence", seedEnv, seed) // also when it does not come to its end
 	w := newWorld(t, seed)
 	w.Start()
