@@ -158,9 +158,10 @@ func setOf(values []string) map[string]bool {
 }
 
 // aloneOn checks that one machine, and no other, answers on the LAN for an endpoint's address.
+// For others it waits a second, as arping does after the last question.
 func (l *lan) aloneOn(t testing.TB, e endpoint) {
 	t.Helper()
-	out := must(t, "root", "ip", "netns", "exec", l.neighbour, "busybox", "arping", "-b", "-c", "3", "-w", "5", "-I", "eth0", e.addr.String())
+	out := must(t, "root", "ip", "netns", "exec", l.neighbour, "busybox", "arping", "-b", "-c", "1", "-I", "eth0", e.addr.String())
 	if strings.Count(strings.ToLower(out), "reply from "+e.addr.String()+" ["+e.mac+"]") != strings.Count(strings.ToLower(out), "reply from") {
 		t.Errorf("others than %s answer for %v:\n%s", e.mac, e.addr, out)
 	}

@@ -7,8 +7,8 @@
 //
 //	make build cni && NET_PORTER_E2E=1 go test -v -count=1 ./internal/e2e
 //
-// `make test-race` runs it a second time, with a daemon and plugin that have the race
-// detector, which NET_PORTER_LAB_BIN names.
+// With NET_PORTER_LAB_BIN=bin/race the daemon and plugin are those that `make build-race`
+// has built, with the race detector, as in `make test-race` and .ci/run.
 //
 // NET_PORTER_LAB_NAME names the lab ("e2e" if it is not set), and with
 // NET_PORTER_LAB_KEEP=1 it is still there afterwards, for people who look around.
