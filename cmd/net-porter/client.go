@@ -19,6 +19,7 @@ import (
 	"github.com/net-porter/net-porter/internal/api/apiclient"
 	"github.com/net-porter/net-porter/internal/config"
 	"github.com/net-porter/net-porter/internal/taken"
+	"github.com/net-porter/net-porter/internal/unixdial"
 )
 
 // maxAnswer bounds what is read of an answer, in bytes; root's list of thousands of
@@ -28,6 +29,9 @@ const maxAnswer = 64 << 20
 // takenPatience is how long the daemon may take to take a request: a restart takes a second
 // or two.
 const takenPatience = 10 * time.Second
+
+// crowdPatience is how long a place in the daemon's backlog is waited for.
+const crowdPatience = 5 * time.Second
 
 // remote is how the commands reach the daemon and print what it says.
 type remote struct {
@@ -43,7 +47,9 @@ func (r *remote) flags(cmd *cobra.Command) {
 func (r *remote) client() (*apiclient.Client, error) {
 	transport := &http.Transport{
 		DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
-			return (&net.Dialer{}).DialContext(ctx, "unix", r.socket)
+			ctx, cancel := context.WithTimeout(ctx, crowdPatience)
+			defer cancel()
+			return unixdial.Dial(ctx, r.socket)
 		},
 	}
 	return apiclient.NewClient("http://localhost", apiclient.WithHTTPClient(taken.Doer{
@@ -81,6 +87,8 @@ func (r *remote) unreachable(err error) error {
 	switch {
 	case errors.Is(err, unix.ENOENT), errors.Is(err, unix.ECONNREFUSED):
 		return fmt.Errorf("the daemon does not listen on %s: is it running (systemctl status net-porter)?", r.socket)
+	case errors.Is(err, unix.EAGAIN):
+		return fmt.Errorf("too many are waiting at %s: try again in a moment", r.socket)
 	case errors.Is(err, unix.EACCES):
 		return fmt.Errorf("you may not connect to %s: ask the administrator to put you into the group that it belongs to, and log in again", r.socket)
 	}

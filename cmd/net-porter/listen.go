@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"math"
 	"net"
 
 	"github.com/coreos/go-systemd/v22/activation"
@@ -58,14 +57,13 @@ func (d *daemon) listen(ctx context.Context) (*socket, error) {
 
 // listenAgain has the kernel name the daemon to who connects (SO_PEERCRED, unix(7)): it
 // names the process that has called listen(2) last, which was systemd. Connections
-// that wait are not lost. The backlog stays the highest that the kernel allows
-// (net.core.somaxconn), as it is with systemd.
+// that wait are not lost. From now on it is the daemon's backlog that counts.
 func listenAgain(l *net.UnixListener) error {
 	conn, err := l.SyscallConn()
 	if err != nil {
 		return err
 	}
 	var listenErr error
-	err = conn.Control(func(fd uintptr) { listenErr = unix.Listen(int(fd), math.MaxInt32) })
+	err = conn.Control(func(fd uintptr) { listenErr = unix.Listen(int(fd), server.Backlog) })
 	return errors.Join(err, listenErr)
 }

@@ -17,6 +17,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/net-porter/net-porter/internal/api"
+	"github.com/net-porter/net-porter/internal/unixdial"
 	"github.com/net-porter/net-porter/internal/version"
 )
 
@@ -120,7 +121,7 @@ func (e *examination) get(ctx context.Context, path string, v any) error {
 	ctx, cancel := context.WithTimeout(ctx, answerTime)
 	defer cancel()
 	transport := &http.Transport{DisableKeepAlives: true, DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
-		return (&net.Dialer{}).DialContext(ctx, "unix", e.host.path(e.o.Socket))
+		return unixdial.Dial(ctx, e.host.path(e.o.Socket))
 	}}
 	request, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://localhost"+path, nil)
 	if err != nil {

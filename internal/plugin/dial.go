@@ -7,8 +7,11 @@ import (
 	"net"
 	"path/filepath"
 	"strings"
+	"time"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/net-porter/net-porter/internal/unixdial"
 )
 
 const maxSocketPath = len(unix.RawSockaddrUnix{}.Path) - 1 // bytes (unix(7))
@@ -22,6 +25,9 @@ type dialer struct {
 	path      string // absolute
 	ancestors func() []int
 }
+
+// crowdPatience is how long a place in the daemon's backlog is waited for.
+const crowdPatience = 5 * time.Second
 
 func isAbsent(err error) bool {
 	return errors.Is(err, unix.ENOENT) || errors.Is(err, unix.ENOTDIR)
@@ -121,8 +127,9 @@ func connectOpened(ctx context.Context, open func() (int, error)) (net.Conn, err
 }
 
 func dialUnix(ctx context.Context, address string) (net.Conn, error) {
-	var d net.Dialer
-	return d.DialContext(ctx, "unix", address)
+	ctx, cancel := context.WithTimeout(ctx, crowdPatience)
+	defer cancel()
+	return unixdial.Dial(ctx, address)
 }
 
 // deniedError is EACCES, and the socket's owner and mode if they could be seen.

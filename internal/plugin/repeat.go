@@ -68,10 +68,10 @@ func cutOff(err error) bool {
 		errors.Is(err, unix.ECONNRESET) || errors.Is(err, unix.EPIPE)
 }
 
-// mayPass reports whether a restart of the daemon, or its backlog being full, explains
-// why it could not be connected to.
+// mayPass reports whether a restart of the daemon explains why it could not be
+// connected to.
 func mayPass(err error) bool {
 	var unreachable *unreachableError
 	return errors.As(err, &unreachable) &&
-		(isAbsent(err) || errors.Is(err, unix.ECONNREFUSED) || errors.Is(err, unix.EAGAIN))
+		(isAbsent(err) || errors.Is(err, unix.ECONNREFUSED))
 }

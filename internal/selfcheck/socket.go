@@ -9,19 +9,16 @@ import (
 	"net/http"
 	"os"
 	"strings"
-	"time"
 
 	"golang.org/x/sys/unix"
 
 	"github.com/net-porter/net-porter/internal/osthread"
+	"github.com/net-porter/net-porter/internal/unixdial"
 )
 
 // hostRoot is the root as systemd sees it, who may have made the socket where the unit's
 // sandbox (ProtectHome=, PrivateTmp=) keeps the daemon from seeing it.
 const hostRoot = "/proc/1/root"
-
-// crowdPause is between two tries to connect while the socket's backlog is full.
-const crowdPause = 10 * time.Millisecond
 
 // maxAnswer bounds what is read of an answer, in bytes: somebody else may give it.
 const maxAnswer = 64 << 10
@@ -71,7 +68,7 @@ func Socket(path string, passed bool) func(context.Context) error {
 
 func dial(ctx context.Context, path string, passed bool) (net.Conn, error) {
 	if strings.HasPrefix(path, "@") {
-		return (&net.Dialer{}).DialContext(ctx, "unix", path)
+		return unixdial.Dial(ctx, path)
 	}
 	// Opened first, since a path may be longer than a socket's address.
 	fd, err := unix.Open(path, unix.O_PATH|unix.O_CLOEXEC, 0)
@@ -87,18 +84,7 @@ func dial(ctx context.Context, path string, passed bool) (net.Conn, error) {
 		return nil, err
 	}
 	defer unix.Close(fd)
-	for {
-		c, err := connect(ctx, fd)
-		if !errors.Is(err, unix.EAGAIN) {
-			return c, err
-		}
-		// There is a crowd, of users who mean harm perhaps: that is no fault of the daemon's.
-		select {
-		case <-time.After(crowdPause):
-		case <-ctx.Done():
-			return nil, err
-		}
-	}
+	return connect(ctx, fd)
 }
 
 // isOwn returns an error unless it is this process that listens at the other end.
@@ -127,7 +113,7 @@ func isOwn(c net.Conn) error {
 // none: the unit leaves out CAP_DAC_OVERRIDE, and SocketUser= may name anybody.
 func connect(ctx context.Context, fd int) (net.Conn, error) {
 	path := fmt.Sprintf("/proc/self/fd/%d", fd)
-	c, err := (&net.Dialer{}).DialContext(ctx, "unix", path)
+	c, err := unixdial.Dial(ctx, path)
 	var st unix.Stat_t
 	if !errors.Is(err, unix.EACCES) || unix.Fstat(fd, &st) != nil {
 		return c, err
@@ -136,7 +122,7 @@ func connect(ctx context.Context, fd int) (net.Conn, error) {
 	osthread.Run(func() (clean bool) {
 		defer close(done)
 		if err = unix.Setfsuid(int(st.Uid)); err == nil {
-			c, err = (&net.Dialer{}).DialContext(ctx, "unix", path)
+			c, err = unixdial.Dial(ctx, path)
 		}
 		return false // the thread ends with its rights
 	})

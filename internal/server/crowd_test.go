@@ -14,6 +14,7 @@ import (
 	"github.com/net-porter/net-porter/internal/config"
 	"github.com/net-porter/net-porter/internal/fair"
 	"github.com/net-porter/net-porter/internal/peer"
+	"github.com/net-porter/net-porter/internal/selfcheck"
 	"github.com/net-porter/net-porter/internal/testlab"
 )
 
@@ -236,6 +237,24 @@ func TestStalledConnections(t *testing.T) {
 	limits.ConnectionsPerUser++
 	d.server.SetLimits(limits)
 	wantStatus(t, "with a higher limit", d.get(eve.Run(t), "/healthz"), http.StatusOK)
+}
+
+// Somebody who connects as fast as can be keeps nobody else out, and no daemon from finding
+// that it works: systemd would kill it.
+func TestWhoeverConnectsAllTheTime(t *testing.T) {
+	d := crowd(t, defaultLimits(t), 0)
+	s, dir := sandboxWithDir(t, alice)
+	ns := container(t, s, dir)
+	works := selfcheck.Socket(d.socket, false)
+	e := eve.Run(t)
+	e.Throng(d.socket)
+	for range 10 {
+		_, r := d.attach(s, "lan", api.AttachRequest{ContainerID: "c", InterfaceName: "eth0", Netns: ns})
+		wantStatus(t, "another user's attach", r, http.StatusOK)
+		wantStatus(t, "another user's detach", d.detach(s, "lan", api.DetachRequest{ContainerID: "c", InterfaceName: "eth0", Netns: ns}), http.StatusNoContent)
+		ok(t, works(t.Context()))
+	}
+	e.Hangup()
 }
 
 // What comes with subordinate uids is refused before it takes a place or a token of

@@ -12,8 +12,10 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// backlog is how many connections may wait to be accepted (listen(2)).
-const backlog = 512
+// Backlog is how many connections may wait to be accepted (listen(2)). Who comes then waits
+// behind all of them, so that many more would let somebody who connects all the time slow
+// down everybody; those above it wait in the kernel's queue (package unixdial).
+const Backlog = 512
 
 // Socket is the daemon's unix socket in the file system.
 type Socket struct {
@@ -122,7 +124,7 @@ func bindLocked(path string, uid, gid int, mode fs.FileMode) (*os.File, error) {
 		err = os.Chmod(path, mode.Perm()) // after chown, which may clear bits
 	}
 	if err == nil {
-		err = unix.Listen(fd, backlog)
+		err = unix.Listen(fd, Backlog)
 	}
 	if err != nil {
 		file.Close()

@@ -128,5 +128,6 @@ func obey() error {
 // process is the state of an obeying helper.
 type process struct {
 	conns  []net.Conn
+	stops  []func()
 	living []io.Closer // of live: what their processes wait for
 }

@@ -169,7 +169,11 @@ func (s *Sandbox) Flip(path, a, b string, count int) {
 // Dial connects to a unix socket and keeps the connection until Hangup or Exit.
 func (s *Sandbox) Dial(socket string) { s.t.Helper(); s.must("dial", socket) }
 
-// Hangup closes all connections of Dial.
+// Throng connects to a unix socket as fast as it can until Hangup or Exit. When it returns,
+// more have connected than the socket's backlog has room for.
+func (s *Sandbox) Throng(socket string) { s.t.Helper(); s.must("throng", socket) }
+
+// Hangup closes all connections of Dial, and ends Throng.
 func (s *Sandbox) Hangup() { s.t.Helper(); s.must("hangup") }
 
 // Exec runs a program and returns what it wrote on stdout and stderr.

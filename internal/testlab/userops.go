@@ -16,6 +16,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/net-porter/net-porter/internal/osthread"
+	"github.com/net-porter/net-porter/internal/unixdial"
 )
 
 // ops are the commands: how many arguments each takes (-1: any), and what it does.
@@ -41,6 +42,7 @@ var ops = map[string]struct {
 	"flip":     {4, flip},
 	"dial":     {1, dial},
 	"listen":   {1, listen},
+	"throng":   {1, throng},
 	"hangup":   {0, hangup},
 	"exec":     {-1, execute},
 	"live":     {1, live},
@@ -162,6 +164,46 @@ func dial(p *process, a []string) (string, error) {
 	return "", err
 }
 
+// throng connects as often as it can, and holds what it gets for a while. It returns when
+// the socket's backlog has been full once.
+func throng(p *process, a []string) (string, error) {
+	const connecting, held = 2, 256
+	ctx, stop := context.WithCancel(context.Background())
+	p.stops = append(p.stops, stop)
+	outcome := make(chan error, 1)
+	for range connecting {
+		go func() {
+			var conns [held]net.Conn
+			for i := 0; ctx.Err() == nil; i = (i + 1) % held {
+				c, err := net.Dial("unix", a[0])
+				if err != nil {
+					if !errors.Is(err, unix.EAGAIN) {
+						stop()
+					}
+					select {
+					case outcome <- err:
+					default:
+					}
+					continue
+				}
+				if conns[i] != nil {
+					conns[i].Close()
+				}
+				conns[i] = c
+			}
+			for _, c := range conns {
+				if c != nil {
+					c.Close()
+				}
+			}
+		}()
+	}
+	if err := <-outcome; !errors.Is(err, unix.EAGAIN) {
+		return "", err
+	}
+	return "", nil
+}
+
 func listen(_ *process, a []string) (string, error) {
 	l, err := net.Listen("unix", a[0])
 	if err == nil {
@@ -177,6 +219,10 @@ func hangup(p *process, _ []string) (string, error) {
 		all = errors.Join(all, c.Close())
 	}
 	p.conns = nil
+	for _, stop := range p.stops {
+		stop()
+	}
+	p.stops = nil
 	return "", all
 }
 
@@ -215,8 +261,7 @@ func live(p *process, a []string) (string, error) {
 
 func (p *process) request(socket string, r *Request) (*Response, error) {
 	transport := &http.Transport{DisableKeepAlives: true, DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
-		var d net.Dialer
-		return d.DialContext(ctx, "unix", socket)
+		return unixdial.Dial(ctx, socket)
 	}}
 	ctx := context.Background()
 	if r.HangUp > 0 {
