@@ -81,7 +81,7 @@ func (m *Manager) attach(ctx context.Context, q Request) (*Record, error) {
 		Version: recordVersion, Key: q.Key, Container: q.Container, User: q.User,
 		Resource: q.Resource, State: Pending, Created: m.now().UTC(),
 		Namespace: q.Namespace.ID(), NSID: nsid, Config: q.Network.Bytes(), Args: q.Args, Ports: q.Ports,
-		Parent: parentOf(q.Network), GIDs: q.GIDs, DetachOnRevoke: q.DetachOnRevoke, Static: q.Claims.IPs, StaticMAC: q.StaticMAC,
+		Parent: parentOf(q.Network), Enforced: q.Enforced, GIDs: q.GIDs, DetachOnRevoke: q.DetachOnRevoke, Static: q.Claims.IPs, StaticMAC: q.StaticMAC,
 		serial: m.nextSerial(),
 	}
 	if r.Before, err = m.linksBefore(r, q.Namespace); err != nil {
@@ -95,7 +95,7 @@ func (m *Manager) attach(ctx context.Context, q Request) (*Record, error) {
 		return nil, err
 	}
 	var result *Result
-	if err = m.admit(r); err == nil {
+	if err = m.admitNew(r); err == nil {
 		result, err = m.add(ctx, r, q)
 	}
 	if err == nil {

@@ -134,6 +134,8 @@ type Record struct {
 	// Parent is the name of the host's link that the interface hangs on, as the
 	// configuration has it; "" if it names none, or several.
 	Parent string `json:"parent,omitempty"`
+	// Enforced: its resource held what it sends to what it holds when it was made.
+	Enforced bool `json:"enforced,omitempty"`
 	// Static are the IP addresses of the user's choice.
 	Static []netip.Addr `json:"static_ips,omitempty"`
 	// StaticMAC is the MAC of the user's choice that was granted.

@@ -1,7 +1,9 @@
 package attachment
 
 import (
+	"errors"
 	"fmt"
+	"maps"
 	"net"
 	"net/netip"
 	"slices"
@@ -16,12 +18,15 @@ import (
 type Guard interface {
 	Admit(enforce.Held) error
 	Remove(id string) error
+	// Reconcile is owed where it fails: the Guard tries again by itself.
 	Reconcile(parents []string, all []enforce.Held) error
+	// InForce are the parent links that the kernel has rules for.
+	InForce() ([]string, error)
 	// Link is the index of the parent link that an attachment is held on, 0 if that is gone.
 	Link(id string) int
 }
 
-// guard is a Guard, and the parent links on which it is in force.
+// guard is a Guard, and the parent links on which it has to be in force.
 type guard struct {
 	Guard
 
@@ -31,22 +36,71 @@ type guard struct {
 	parents map[string]bool
 }
 
-// Enforce has the Guard be in force on some parent links and on no others, for all
-// attachments that hang on them, of whichever resource. It is to be called before anything
-// is attached, and whenever the links become others.
-func (m *Manager) Enforce(parents []string) error {
+// ErrNotEnforced says that an attach has met a change of the configuration, after which its
+// parent link is not one on which anything is enforced, or before which it was not.
+var ErrNotEnforced = errors.New("what the container may send is not enforced on its parent link")
+
+// Enforce has the Guard be in force on some parent links, and on those from which
+// attachments hang whose resource enforces: what is attached is where it was made, whatever
+// has become of its network configuration. On no others; and all attachments there are
+// held, of whichever resource. It is to be called before anything is attached, and whenever
+// any of this becomes other.
+//
+// enforces says whether a resource wants it, if that is known: the attachments of one that
+// is not configured any more are no freer than they were.
+//
+// Where it fails, nothing is attached without rules on what was to be enforced by now, nor
+// on what was before.
+func (m *Manager) Enforce(parents []string, enforces func(resource string) (wanted, known bool)) error {
 	m.guard.mu.Lock()
 	defer m.guard.mu.Unlock()
 	if m.guard.Guard == nil {
 		return nil
 	}
-	wanted := map[string]bool{}
-	for _, p := range parents {
-		wanted[p] = true
+	before := m.guard.parents
+	atStart := before == nil
+	if atStart { // the kernel has the rules of an earlier daemon, unless somebody has flushed them
+		inForce, err := m.guard.InForce()
+		if err != nil {
+			return fmt.Errorf("cannot find out where it is enforced what containers may send: %w", err)
+		}
+		before = setOf(inForce)
 	}
+	wanted := setOf(parents)
+	for _, r := range m.List() {
+		enforced, known := enforces(r.Resource)
+		if !known {
+			enforced = before[r.Parent] || atStart && r.Enforced
+		}
+		if enforced && r.Parent != "" {
+			wanted[r.Parent] = true
+		}
+	}
+	m.guard.parents = wanted
+	err := m.reconcile()
+	if err != nil {
+		err = fmt.Errorf("cannot enforce what containers may send: %w", err)
+		// The kernel may have the rules of before still, or some time those of now. Whoever
+		// is attached meanwhile has to be held by either.
+		both := maps.Clone(wanted)
+		maps.Copy(both, before)
+		if m.guard.parents = both; len(both) > len(wanted) {
+			err = errors.Join(err, m.reconcile())
+		}
+	}
+	for _, r := range m.List() {
+		if m.guard.parents[r.Parent] {
+			m.leases.Recheck(r.CNIContainerID(), r.Interface)
+		}
+	}
+	return err
+}
+
+// reconcile has the Guard hold all attachments on its parents. guard.mu is held.
+func (m *Manager) reconcile() error {
 	var all []enforce.Held
 	for _, r := range m.List() {
-		if !wanted[r.Parent] {
+		if !m.guard.parents[r.Parent] {
 			continue
 		}
 		h, err := m.held(r)
@@ -56,16 +110,15 @@ func (m *Manager) Enforce(parents []string) error {
 		}
 		all = append(all, h)
 	}
-	if err := m.guard.Reconcile(parents, all); err != nil {
-		return fmt.Errorf("cannot enforce what containers may send: %w", err)
+	return m.guard.Reconcile(slices.Sorted(maps.Keys(m.guard.parents)), all)
+}
+
+func setOf(names []string) map[string]bool {
+	set := make(map[string]bool, len(names))
+	for _, name := range names {
+		set[name] = true
 	}
-	m.guard.parents = wanted
-	for _, r := range m.List() {
-		if wanted[r.Parent] {
-			m.leases.Recheck(r.CNIContainerID(), r.Interface)
-		}
-	}
-	return nil
+	return set
 }
 
 // parentOf is the one host's link that a network's containers hang on, "" if there is not
@@ -77,10 +130,26 @@ func parentOf(network *cni.Network) string {
 	return ""
 }
 
+// admitNew is admit of an attachment in the making. One that was to be held and is on no
+// parent of the Guard's, as the configuration has changed this moment, is not made.
+func (m *Manager) admitNew(r *Record) error {
+	m.guard.mu.RLock()
+	defer m.guard.mu.RUnlock()
+	if r.Enforced && !m.guard.parents[r.Parent] {
+		return ErrNotEnforced
+	}
+	return m.admitLocked(r)
+}
+
 // admit lets an attachment send as what it holds by now, where that is enforced.
 func (m *Manager) admit(r *Record, also ...netip.Addr) error {
 	m.guard.mu.RLock()
 	defer m.guard.mu.RUnlock()
+	return m.admitLocked(r, also...)
+}
+
+// admitLocked is admit with guard.mu held.
+func (m *Manager) admitLocked(r *Record, also ...netip.Addr) error {
 	if !m.guard.parents[r.Parent] {
 		return nil
 	}

@@ -164,6 +164,8 @@ type Request struct {
 	// it is not to outlive that.
 	GIDs           []uint32
 	DetachOnRevoke bool
+	// Enforced: the resource holds what it sends to what it holds.
+	Enforced bool
 	// StaticMAC is the MAC of the user's choice that was granted, "" for none.
 	StaticMAC string
 	// Claims are what has to be nobody else's.

@@ -10,8 +10,8 @@
 //
 // The table netdev net_porter has a chain with that hook for each parent; a second one,
 // inet net_porter, is about the host's own packets. What a container can have sent is not
-// looked at there but forwarded into a gate, a pair of links (veth(4)) npgate-out<n> and
-// npgate-in<n>, where n is the parent's index. What comes in by the latter is looked at, and
+// looked at there but forwarded into a gate, a pair of links (veth(4)) npout<n> and
+// npin<n>, where n is the parent's index. What comes in by the latter is looked at, and
 // goes out of the parent with a secret in its priority (skb->priority), by which it is known
 // to have been. The gate is there because a raw socket may put off to after the hook the
 // writing of a checksum to a place of its choice, such as an address (PACKET_VNET_HDR of
@@ -93,9 +93,11 @@
 // together with "mac": "random", since the MAC has to be known before the plugins run; and
 // where cni.Network.Enforceable says no; and where Supported does.
 //
-//	start     Reconcile(parents of the resources with "enforce", all records on them in
-//	          whatever state), before requests are served; then Run until the end
-//	reload    Reconcile again
+//	start     Reconcile(parents of the resources with "enforce", and those from which
+//	          attachments of such hang; all records on them in whatever state), before
+//	          requests are served; then Run until the end
+//	reload    Reconcile again. What could not be written then is tried again, until
+//	          another Reconcile
 //	attach    after the record is written, before ADD: Admit with the MAC that ADD gets (of
 //	          CNI_ARGS or the request), and the static addresses of the request. An error
 //	          fails the attach.

@@ -28,7 +28,8 @@ var (
 )
 
 // Enforcer keeps the rules of the kernel in step with what attachments hold. Its methods
-// may be called at once from many goroutines. Where one fails, the rules are as before.
+// may be called at once from many goroutines. Where one fails, the rules are as before;
+// what Reconcile could not write is owed, and written as soon as that can be done.
 type Enforcer struct {
 	log *slog.Logger
 
@@ -38,10 +39,17 @@ type Enforcer struct {
 	held       map[string]kept
 	count      map[element]int // of how many attachments an element is
 	installed  picture
+	owed       *wish  // what is to be in the place of parents and held; nil if they are that
 	generation uint32 // of nf_tables if nobody else has changed anything
 	purged     bool   // nothing of ours was left in the kernel when we looked last
 	failing    bool   // the rules could not be made what they have to be
 	restored   int    // how often others' changes were undone
+}
+
+// wish is what Reconcile was asked for.
+type wish struct {
+	parents []string
+	held    map[string]kept
 }
 
 // kept is what is held, and the index of the link that it is held on, 0 if that is gone.
@@ -105,7 +113,7 @@ func (e *Enforcer) Admit(h Held) error {
 func (e *Enforcer) Update(id string, addrs []netip.Addr) error {
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	was, ok := e.held[id]
+	was, ok := e.wanted().held[id]
 	if !ok {
 		return fmt.Errorf("%w: %s", ErrNotAdmitted, id)
 	}
@@ -126,16 +134,20 @@ func (e *Enforcer) admit(h Held) error {
 		return noParent(h)
 	}
 	k := kept{h, index}
-	if e.installed.links[index].name == h.Parent {
+	if at := e.installed.links[index]; at.name == h.Parent && at.gate != (gate{}) {
 		err := e.change(h.ID, &k)
 		if err == nil {
+			if e.owed != nil {
+				e.owed.held[h.ID] = k
+			}
 			return nil
 		}
 		e.log.Warn("the rules that enforce what containers may send are not as they were made; they are made anew", "error", err)
 	}
-	held := maps.Clone(e.held)
+	w := e.wanted()
+	held := maps.Clone(w.held)
 	held[h.ID] = k
-	if err := e.install(e.parents, held); err != nil {
+	if err := e.install(w.parents, held); err != nil {
 		return err
 	}
 	if e.held[h.ID].index == 0 { // it has gone this moment
@@ -153,20 +165,24 @@ func noParent(h Held) error {
 func (e *Enforcer) Remove(id string) error {
 	e.mu.Lock()
 	defer e.mu.Unlock()
+	if e.owed != nil {
+		delete(e.owed.held, id)
+	}
 	gone, ok := e.held[id]
 	if !ok {
 		return nil
 	}
-	if e.isNeeded(gone.Parent, id) {
+	if e.owed != nil || e.isNeeded(gone.Parent, id) {
 		err := e.change(id, nil)
 		if err == nil {
 			return nil
 		}
 		e.log.Warn("the rules that enforce what containers may send are not as they were made; they are made anew", "error", err)
 	}
-	held := maps.Clone(e.held)
+	w := e.wanted()
+	held := maps.Clone(w.held)
 	delete(held, id)
-	return e.install(e.parents, held)
+	return e.install(w.parents, held)
 }
 
 // Link is the index of the link on which what an attachment holds is enforced, whatever
@@ -174,7 +190,34 @@ func (e *Enforcer) Remove(id string) error {
 func (e *Enforcer) Link(id string) int {
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	return e.held[id].index
+	k, ok := e.held[id]
+	if !ok && e.owed != nil { // what is granted to it has to be heard of all the same
+		k.index, _ = indexOf(e.owed.held[id].Parent)
+	}
+	return k.index
+}
+
+// InForce are the parents that have rules in the kernel, maybe those of an earlier run.
+func (e *Enforcer) InForce() ([]string, error) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	there, err := e.conn.Chains(netTable)
+	if err != nil {
+		return nil, err
+	}
+	var parents []string
+	for _, at := range placesOf(there) {
+		parents = append(parents, at.name)
+	}
+	return parents, nil
+}
+
+// wanted is what the rules have to be for.
+func (e *Enforcer) wanted() wish {
+	if e.owed != nil {
+		return *e.owed
+	}
+	return wish{e.parents, e.held}
 }
 
 // isNeeded says whether a parent has rules without the attachment, too.
@@ -193,7 +236,8 @@ func (e *Enforcer) isNeeded(parent, without string) bool {
 // Reconcile makes the rules what they have to be: on the parents, those of all resources
 // with "enforce", and for what all attachments of these hold. What is there of an earlier
 // run, or of an earlier configuration, is changed into that in one moment. With nothing of
-// either nothing is left of the tables.
+// either nothing is left of the tables. Where it fails it is owed: Run tries again, and so
+// does an Admit that cannot do without.
 func (e *Enforcer) Reconcile(parents []string, all []Held) error {
 	held := make(map[string]kept, len(all))
 	for _, h := range all {
@@ -211,7 +255,12 @@ func (e *Enforcer) Reconcile(parents []string, all []Held) error {
 			held[id] = k
 		}
 	}
-	return e.install(slices.Clone(parents), held)
+	w := wish{slices.Clone(parents), held}
+	err := e.install(w.parents, w.held)
+	if err != nil {
+		e.owed, e.failing = &w, true
+	}
+	return err
 }
 
 // Status says whether there is anything to enforce, and if so whether the rules are what
@@ -219,7 +268,7 @@ func (e *Enforcer) Reconcile(parents []string, all []Held) error {
 func (e *Enforcer) Status() (wanted, inForce bool, restored int) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	return len(e.installed.links) > 0 || len(e.parents) > 0, !e.failing, e.restored
+	return len(e.installed.links) > 0 || len(e.wanted().parents) > 0, !e.failing, e.restored
 }
 
 // Purge removes the tables and the gates, for an uninstall.

@@ -23,9 +23,11 @@ type gate struct {
 }
 
 const (
-	gateOut = "npgate-out" // with the parent's index behind, at most 99,999
-	gateIn  = "npgate-in"
+	gateOut = "npout" // with the parent's index behind, of up to ten digits
+	gateIn  = "npin"
 	gateMTU = 65535 // what the parent takes is for the parent to say
+
+	earlierGateOut = "npgate-out" // before, which had room for five digits
 )
 
 // addrGenNone is IN6_ADDR_GEN_MODE_NONE of linux/if_link.h: no IPv6 address.
@@ -51,9 +53,6 @@ func (h *host) gate(parent int) gate {
 // makeGate makes a parent's gate, in the place of what may be left of one.
 func makeGate(h *host, parent int) error {
 	out, in := gateNames(parent)
-	if len(out) >= unix.IFNAMSIZ {
-		return fmt.Errorf("the index %d of the parent link is too large", parent)
-	}
 	for _, name := range []string{out, in} {
 		if l, ok := h.byIndex[h.byName[name]]; ok {
 			if err := removeLink(l); err != nil {
@@ -98,13 +97,20 @@ func ignoreNoIPv6(err error) error {
 func removeGates(h *host, p picture) error {
 	var errs []error
 	for name, index := range h.byName {
-		number, ok := strings.CutPrefix(name, gateOut)
-		parent, err := strconv.Atoi(number)
-		if _, used := p.links[parent]; ok && err == nil && !used {
+		parent, ok := parentIn(name, gateOut)
+		_, used := p.links[parent]
+		if _, earlier := parentIn(name, earlierGateOut); ok && !used || earlier {
 			errs = append(errs, removeLink(h.byIndex[index]))
 		}
 	}
 	return errors.Join(errs...)
+}
+
+// parentIn is the index in the name of a gate's end.
+func parentIn(name, prefix string) (index int, ok bool) {
+	number, ok := strings.CutPrefix(name, prefix)
+	index, err := strconv.Atoi(number)
+	return index, ok && err == nil
 }
 
 // removeLink removes a link; that it is gone is no error.

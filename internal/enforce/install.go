@@ -127,12 +127,7 @@ func (e *Enforcer) installOnce(parents []string, held map[string]kept, anew bool
 		return err
 	}
 	if e.installed.links == nil { // the first time: what an earlier run has left
-		e.installed.links = map[int]place{}
-		for _, c := range there {
-			if index, ok := indexOfChain(c.Name); ok && c.Comment != "" {
-				e.installed.links[index] = place{c.Comment, c.Device, gate{}}
-			}
-		}
+		e.installed.links = placesOf(there)
 	}
 	p := e.draw(h, parents, held)
 	for index, at := range p.links {
@@ -169,7 +164,7 @@ func (e *Enforcer) installOnce(parents []string, held map[string]kept, anew bool
 		e.warn(h, p)
 	}
 	e.parents, e.held, e.count, e.installed = parents, held, count, p
-	e.purged, e.failing = len(p.links) == 0, false
+	e.purged, e.failing, e.owed = len(p.links) == 0, false, nil
 	return nil
 }
 
@@ -181,6 +176,17 @@ func (e *Enforcer) warn(h *host, p picture) {
 				"give the containers a parent of their own", "interface", l.Attrs().Name, "parent", at.device)
 		}
 	}
+}
+
+// placesOf are the parents whose chains are there, but for their gates.
+func placesOf(there []nft.Chain) map[int]place {
+	places := map[int]place{}
+	for _, c := range there {
+		if index, ok := indexOfChain(c.Name); ok && c.Comment != "" {
+			places[index] = place{c.Comment, c.Device, gate{}}
+		}
+	}
+	return places
 }
 
 func indexOfChain(name string) (int, bool) {

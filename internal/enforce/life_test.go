@@ -125,20 +125,34 @@ func TestTamperingIsNoticed(t *testing.T) {
 	if wanted, inForce, restored := e.Status(); !wanted || !inForce || restored != 10 {
 		t.Errorf("the status is %v, %v, %d times restored", wanted, inForce, restored)
 	}
-	// A table with an owner is changed by nobody else, and goes with it (nft(8), "flags owner").
+	free := takeTable(t)
+	wait(t, "being told that the rules are not in force", func() bool { _, inForce, _ := e.Status(); return !inForce })
+	free()
+	command(t, "nft", "delete table netdev net_porter") // of the owner's end nothing tells
+	wait(t, "the rules to be in force again", func() bool { _, inForce, _ := e.Status(); return inForce })
+	if spoof, honest := s.passes(); spoof || !honest {
+		t.Errorf("after the owner's end: spoofed frames pass: %v, honest ones: %v", spoof, honest)
+	}
+}
+
+// takeTable takes a table of ours for another program until free is called: one with an
+// owner is changed by nobody else, and goes with it (nft(8), "flags owner").
+func takeTable(t *testing.T) (free func()) {
+	t.Helper()
 	owner := exec.Command("nft", "-i")
 	stdin, err := owner.StdinPipe()
 	must(t, err)
 	must(t, owner.Start())
 	_, err = fmt.Fprintln(stdin, "delete table inet net_porter; add table inet net_porter { flags owner; }")
 	must(t, err)
-	wait(t, "being told that the rules are not in force", func() bool { _, inForce, _ := e.Status(); return !inForce })
-	stdin.Close()
-	must(t, owner.Wait())
-	command(t, "nft", "delete table netdev net_porter") // of the owner's end nothing tells
-	wait(t, "the rules to be in force again", func() bool { _, inForce, _ := e.Status(); return inForce })
-	if spoof, honest := s.passes(); spoof || !honest {
-		t.Errorf("after the owner's end: spoofed frames pass: %v, honest ones: %v", spoof, honest)
+	wait(t, "the table's owner", func() bool {
+		out, err := exec.Command("nft", "list", "table", "inet", "net_porter").CombinedOutput()
+		return err == nil && contains(string(out), "flags owner")
+	})
+	return func() {
+		t.Helper()
+		stdin.Close()
+		must(t, owner.Wait())
 	}
 }
 
@@ -200,7 +214,7 @@ func TestGateIsMadeAnew(t *testing.T) {
 	e := newEnforcer(t)
 	must(t, e.Reconcile([]string{"infra"}, held))
 	run(t, e)
-	out, in := fmt.Sprintf("npgate-out%d", indexOf(t, "infra")), fmt.Sprintf("npgate-in%d", indexOf(t, "infra"))
+	out, in := fmt.Sprintf("npout%d", indexOf(t, "infra")), fmt.Sprintf("npin%d", indexOf(t, "infra"))
 	for _, change := range [][]string{
 		{"ip", "link", "del", out}, {"ip", "link", "set", in, "down"}, {"ip", "link", "set", out, "name", "another"},
 	} {
@@ -214,8 +228,97 @@ func TestGateIsMadeAnew(t *testing.T) {
 		})
 	}
 	must(t, e.Reconcile(nil, nil))
-	if links := command(t, "ip", "link"); contains(links, "npgate") {
-		t.Errorf("there is left: %s", links)
+	if left := gates(t); left != "" {
+		t.Errorf("there is left: %s", left)
+	}
+}
+
+// gates are the links between that are there.
+func gates(t *testing.T) string {
+	t.Helper()
+	links := ""
+	for line := range strings.Lines(command(t, "ip", "-o", "link")) {
+		if contains(line, " npout") || contains(line, " npin") || contains(line, " npgate") {
+			links += line
+		}
+	}
+	return links
+}
+
+// A host on which links come and go gives them numbers of any length, and one such parent
+// must not keep all others from being enforced.
+func TestParentOfALargeIndex(t *testing.T) {
+	s := newScene(t, "private")
+	command(t, "ip", "link", "add", "late", "index", "200000", "type", "veth", "peer", "name", "late0")
+	command(t, "ip", "link", "add", "latest", "index", "2147483647", "type", "veth", "peer", "name", "latest0")
+	e := newEnforcer(t)
+	must(t, e.Reconcile([]string{"infra", "late", "latest"}, held))
+	if spoof, honest := s.passes(); spoof || !honest {
+		t.Errorf("spoofed frames pass: %v, honest ones: %v", spoof, honest)
+	}
+	if rules := command(t, "nft", "list", "ruleset"); strings.Count(rules, "hook egress") != 3 {
+		t.Errorf("not each parent has a chain: %s", rules)
+	}
+	must(t, e.Reconcile(nil, nil))
+	if left := gates(t); left != "" {
+		t.Errorf("there is left: %s", left)
+	}
+}
+
+// Links between that go by the names of an earlier version do not stay for ever.
+func TestGatesOfAnEarlierVersion(t *testing.T) {
+	s := newScene(t, "private")
+	n := indexOf(t, "infra")
+	command(t, "ip", "link", "add", fmt.Sprintf("npgate-out%d", n), "type", "veth", "peer", "name", fmt.Sprintf("npgate-in%d", n))
+	e := newEnforcer(t)
+	must(t, e.Reconcile([]string{"infra"}, held))
+	if links := gates(t); contains(links, "npgate") || !contains(links, "npout") {
+		t.Errorf("there are: %s", links)
+	}
+	if spoof, honest := s.passes(); spoof || !honest {
+		t.Errorf("spoofed frames pass: %v, honest ones: %v", spoof, honest)
+	}
+}
+
+// What cannot be written when it is asked for is not forgotten, and does not keep what is in
+// force from being changed.
+func TestReconcileIsOwed(t *testing.T) {
+	s := newScene(t, "private")
+	command(t, "ip", "link", "add", "more", "type", "veth", "peer", "name", "more0")
+	e := newEnforcer(t)
+	must(t, e.Reconcile([]string{"infra"}, nil))
+	free := takeTable(t)
+	onMore := enforce.Held{ID: "more", Parent: "more", MAC: mac("02:00:00:00:00:0e"), SLAAC: true}
+	gone := enforce.Held{ID: "gone", Parent: "more", MAC: mac("02:00:00:00:00:0f"), SLAAC: true}
+	if err := e.Reconcile([]string{"infra", "more"}, []enforce.Held{onMore, gone}); err == nil {
+		t.Fatal("the rules were written into another program's table")
+	}
+	if wanted, inForce, _ := e.Status(); !wanted || inForce {
+		t.Errorf("the status is %v, %v", wanted, inForce)
+	}
+	if err := e.Admit(gone); err == nil {
+		t.Error("an attachment is admitted where no rules are")
+	}
+	must(t, e.Remove("gone"))
+	must(t, e.Admit(held[0]))
+	if spoof, honest := s.passes(); spoof || !honest {
+		t.Errorf("on the parent of before spoofed frames pass: %v, honest ones: %v", spoof, honest)
+	}
+	e.Sweep()
+	if _, inForce, _ := e.Status(); inForce {
+		t.Error("the rules are said to be in force")
+	}
+	free()
+	e.Sweep()
+	if wanted, inForce, _ := e.Status(); !wanted || !inForce {
+		t.Errorf("afterwards the status is %v, %v", wanted, inForce)
+	}
+	rules := command(t, "nft", "list", "ruleset")
+	if strings.Count(rules, "hook egress") != 2 || !contains(rules, onMore.MAC.String()) || contains(rules, gone.MAC.String()) {
+		t.Errorf("the rules are not what was wanted: %s", rules)
+	}
+	if spoof, honest := s.passes(); spoof || !honest {
+		t.Errorf("afterwards spoofed frames pass: %v, honest ones: %v", spoof, honest)
 	}
 }
 
@@ -270,15 +373,7 @@ func TestParentIsRenamed(t *testing.T) {
 func TestNothingIsLeft(t *testing.T) {
 	testlab.NewLAN(t, testlab.WithoutServer())
 	e := newEnforcer(t)
-	left := func() string {
-		links := ""
-		for line := range strings.Lines(command(t, "ip", "-o", "link")) {
-			if contains(line, "npgate") {
-				links += line
-			}
-		}
-		return command(t, "nft", "list", "ruleset") + links
-	}
+	left := func() string { return command(t, "nft", "list", "ruleset") + gates(t) }
 	must(t, e.Reconcile([]string{"infra"}, held))
 	must(t, e.Reconcile(nil, nil))
 	if got := left(); got != "" {

@@ -13,7 +13,7 @@ import (
 )
 
 // sweepEvery is how often the mark of the host's own packets is changed, and all rules are
-// written anew if anybody has changed anything in nf_tables meanwhile.
+// written anew if anybody has changed anything in nf_tables meanwhile, or the last try failed.
 const sweepEvery = time.Minute
 
 // Run keeps the rules until ctx ends: it restores what others change or remove, follows
@@ -99,7 +99,7 @@ func (e *Enforcer) restore() {
 		return // nothing of ours is there that it could have been, or it is restored already
 	}
 	before := e.installed
-	err := e.install(e.parents, e.held)
+	err := e.installWanted()
 	switch {
 	case err != nil:
 		e.failing = true
@@ -118,15 +118,15 @@ func (e *Enforcer) restore() {
 func (e *Enforcer) refresh() {
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	if e.installed.links == nil {
+	if e.installed.links == nil && !e.failing {
 		return
 	}
 	h, err := look()
 	if err == nil {
-		if e.draw(h, e.parents, e.held).equal(e.installed) {
+		if !e.failing && e.draw(h, e.parents, e.held).equal(e.installed) {
 			return
 		}
-		err = e.install(e.parents, e.held)
+		err = e.installWanted()
 	}
 	if err != nil {
 		e.failing = true
@@ -136,24 +136,33 @@ func (e *Enforcer) refresh() {
 	e.log.Info("the rules that enforce what containers may send follow the host's links and addresses")
 }
 
-// sweep does what nothing tells of.
+// sweep does what nothing tells of, and again what has failed.
 func (e *Enforcer) sweep() {
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	if len(e.installed.links) == 0 {
+	if len(e.installed.links) == 0 && !e.failing {
 		return
 	}
-	if !e.isForeign() {
+	if !e.failing && !e.isForeign() {
 		err := e.remark()
 		if err == nil {
 			return
 		}
 		e.log.Warn("the rules that enforce what containers may send are not as they were made; they are made anew", "error", err)
 	}
-	if err := e.install(e.parents, e.held); err != nil {
+	failing := e.failing
+	if err := e.installWanted(); err != nil {
 		e.failing = true
 		e.log.Error("the rules that enforce what containers may send cannot be made anew", "error", err)
+	} else if failing {
+		e.log.Info("the rules that enforce what containers may send are in force again")
 	}
+}
+
+// installWanted writes everything as it has to be.
+func (e *Enforcer) installWanted() error {
+	w := e.wanted()
+	return e.install(w.parents, w.held)
 }
 
 // isForeign says whether anybody else has changed anything in nf_tables since the last

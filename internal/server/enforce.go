@@ -58,7 +58,15 @@ func Enforced(networks map[string]*cni.Network, wanted func(resource string) boo
 }
 
 // EnforcedParents are the parent links on which what containers send is to be enforced, by
-// the configuration that is in force.
+// the configuration that is in force; with Enforces, what attachment.Manager.Enforce goes by.
 func (s *Server) EnforcedParents() []string {
 	return slices.Sorted(maps.Keys(s.catalog.Load().enforced))
+}
+
+// Enforces says whether a resource has "enforce", and whether it is configured at all. Its
+// network configuration has no say, which may be wrong or gone while containers run.
+func (s *Server) Enforces(resource string) (wanted, known bool) {
+	c := s.catalog.Load()
+	_, known = c.resources[resource]
+	return known && c.settings[resource].Enforce, known
 }

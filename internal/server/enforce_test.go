@@ -4,7 +4,9 @@ import (
 	"context"
 	"net/http"
 	"net/netip"
+	"os"
 	"os/exec"
+	"path/filepath"
 	"strings"
 	"testing"
 
@@ -94,8 +96,7 @@ func TestEnforceIsTurnedOnAndOff(t *testing.T) {
 	for _, on := range []bool{true, false, true} {
 		next := d.configuration
 		next.Settings = map[string]Settings{"lan": {Enforce: on}}
-		ok(t, d.server.Configure(next))
-		ok(t, d.manager.Enforce(d.server.EnforcedParents()))
+		d.reload(next)
 		if err := pingFrom(s, ns, "192.0.2.50"); err != nil {
 			t.Errorf("enforced %v: it cannot be itself: %v", on, err)
 		}
@@ -108,6 +109,93 @@ func TestEnforceIsTurnedOnAndOff(t *testing.T) {
 	}
 	ok(t, d.manager.Detach(context.Background(), d.manager.List()[0].Key, nil))
 	d.wantNothingLeft()
+}
+
+// reload puts a configuration in force as the daemon does. Whether a conflist is at fault
+// plays no part.
+func (d *daemon) reload(next Configuration) {
+	d.t.Helper()
+	_ = d.server.Configure(next)
+	ok(d.t, d.manager.Enforce(d.server.EnforcedParents(), d.server.Enforces))
+}
+
+// Containers run on where they were made. No mistake in a conflist sets them free, nor does
+// any other change but that "enforce" is taken back.
+func TestEnforcementOutlivesTheConflist(t *testing.T) {
+	testlab.NewLAN(t, testlab.WithoutServer())
+	enforced := map[string]Settings{"lan": {Enforce: true}}
+	d := start(t, setup{conflists: map[string]string{"lan": guarded(staticConflist)}, settings: enforced})
+	s, dir := sandboxWithDir(t, alice)
+	ns := container(t, s, dir)
+	if _, r := d.attach(s, "lan", api.AttachRequest{ContainerID: containerID, InterfaceName: "eth0", Netns: ns}); r.Status != http.StatusOK {
+		t.Fatalf("attach: %d %s", r.Status, r.Body)
+	}
+	wantHeld := func(after string, held bool) {
+		t.Helper()
+		if err := pingFrom(s, ns, "192.0.2.50"); err != nil {
+			t.Errorf("%s: it cannot be itself: %v", after, err)
+		}
+		if err := pingFrom(s, ns, "192.0.2.77"); (err != nil) != held {
+			t.Errorf("%s: as another: %v, want it held: %v", after, err, held)
+		}
+	}
+	wantHeld("attached", true)
+	conflist := filepath.Join(d.confDir, "lan.json")
+	ok(t, os.WriteFile(conflist, []byte(strings.Replace(guarded(staticConflist), "infra", "elsewhere", 1)), 0o644))
+	d.reload(d.configuration)
+	wantHeld("the conflist has another master", true)
+	ok(t, os.Remove(conflist))
+	d.reload(d.configuration)
+	wantHeld("the conflist is gone", true)
+	gone := d.configuration
+	gone.Resources, gone.Settings = nil, nil
+	d.reload(gone)
+	wantHeld("the resource is gone", true)
+
+	d.stop()
+	d = start(t, setup{state: d.state, conflists: map[string]string{"lan": staticConflist[:100]}, settings: enforced})
+	wantHeld("a daemon starts whose conflist is broken", true)
+	d.stop()
+	ok(t, exec.Command("nft", "flush", "ruleset").Run())
+	d = start(t, setup{state: d.state})
+	wantHeld("a daemon starts without the resource and the rules", true)
+
+	d.stop()
+	d = start(t, setup{state: d.state, conflists: map[string]string{"lan": guarded(staticConflist)}, settings: map[string]Settings{"lan": {}}})
+	wantHeld("enforce is taken back", false)
+	if all := rules(t); strings.Contains(all, "net_porter") {
+		t.Errorf("rules are left:\n%s", all)
+	}
+	d.reload(Configuration{Settings: enforced, Resources: d.configuration.Resources, ConfigDir: d.confDir, CNI: d.configuration.CNI, Limits: d.configuration.Limits})
+	wantHeld("enforce is there again", true)
+	d.reload(gone)
+	ok(t, d.manager.Detach(context.Background(), d.manager.List()[0].Key, nil))
+	d.reload(gone)
+	if all := rules(t); strings.Contains(all, "net_porter") {
+		t.Errorf("with the last container rules are left:\n%s", all)
+	}
+	d.wantNothingLeft()
+}
+
+// A configuration is in force a moment before its rules are, and nobody gets in between.
+func TestNoAttachBeforeTheRules(t *testing.T) {
+	testlab.NewLAN(t, testlab.WithoutServer())
+	d := start(t, setup{conflists: map[string]string{"lan": guarded(staticConflist)}, settings: map[string]Settings{"lan": {}}})
+	next := d.configuration
+	next.Settings = map[string]Settings{"lan": {Enforce: true}}
+	ok(t, d.server.Configure(next))
+	s, dir := sandboxWithDir(t, alice)
+	q := api.AttachRequest{ContainerID: containerID, InterfaceName: "eth0", Netns: container(t, s, dir)}
+	_, r := d.attach(s, "lan", q)
+	wantProblem(t, r, api.Busy) // upon which podman's plugin asks again
+	d.wantNothingLeft()
+	d.reload(next)
+	if _, r := d.attach(s, "lan", q); r.Status != http.StatusOK {
+		t.Fatalf("attach: %d %s", r.Status, r.Body)
+	}
+	if err := pingFrom(s, q.Netns, "192.0.2.77"); err == nil {
+		t.Error("it can be another")
+	}
 }
 
 // Whoever answers the DHCP client in a container's network namespace, which is its
@@ -144,8 +232,8 @@ func TestForgedGrantIsNotAdmitted(t *testing.T) {
 			t.Errorf("the rules do not have %s:\n%s", own, all)
 		}
 		lan.Ping(own)
-		ok(t, d.manager.Enforce(nil))
-		ok(t, d.manager.Enforce(d.server.EnforcedParents()))
+		ok(t, d.manager.Enforce(nil, func(string) (wanted, known bool) { return false, true }))
+		ok(t, d.manager.Enforce(d.server.EnforcedParents(), d.server.Enforces))
 	}
 }
 

@@ -56,6 +56,7 @@ type daemon struct {
 	turns    *fair.Queue
 	// configuration is what the server was made with.
 	configuration Configuration
+	stop          func() // ends it, and leaves what it has made
 }
 
 // defaultLimits are those of a configuration that says nothing.
@@ -170,7 +171,7 @@ func start(t *testing.T, s setup) *daemon {
 	if s.bodyTimeout != 0 {
 		d.server.bodyTimeout = s.bodyTimeout
 	}
-	ok(t, d.manager.Enforce(d.server.EnforcedParents()))
+	ok(t, d.manager.Enforce(d.server.EnforcedParents(), d.server.Enforces))
 	d.serve()
 	return d
 }
@@ -195,9 +196,12 @@ func (d *daemon) serve() {
 			d.t.Errorf("the server ended: %v", err)
 		}
 	})
-	d.t.Cleanup(func() {
+	d.stop = func() {
 		stop()
 		running.Wait()
+	}
+	d.t.Cleanup(func() {
+		d.stop()
 		if d.t.Failed() {
 			d.t.Logf("the daemon's log:\n%s", d.log)
 		}

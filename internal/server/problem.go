@@ -104,6 +104,8 @@ func problemOf(err error) *problem {
 		return with(api.Timeout, err.Error())
 	case isAny(err, attachment.ErrJournal, unix.ENOSPC, unix.EDQUOT, unix.EROFS):
 		return with(api.Internal, "net-porter cannot keep its records, so that nothing can be attached or detached for certain: the administrator has to see whether the disk of its state folder is full or read-only (journalctl -u net-porter)")
+	case errors.Is(err, attachment.ErrNotEnforced):
+		return with(api.Busy, "the configuration of net-porter was changed while the container was being attached: try again")
 	case errors.Is(err, attachment.ErrAlreadyAttached):
 		return with(api.AlreadyAttached, "the container already has this interface in this namespace: detach it first, or choose another interface name")
 	}

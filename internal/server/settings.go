@@ -50,5 +50,5 @@ func (s Settings) apply(q *attachment.Request) {
 		q.KnownAs = q.ContainerID
 	}
 	q.StableMAC, q.DHCPTimeout, q.Probe, q.IPv6Wait = !s.RandomMAC, s.DHCPTimeout, s.Probe, s.IPv6Wait
-	q.DetachOnRevoke = s.DetachOnRevoke
+	q.DetachOnRevoke, q.Enforced = s.DetachOnRevoke, s.Enforce
 }
