@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"time"
 
 	"github.com/net-porter/net-porter/internal/cni"
 	"github.com/net-porter/net-porter/internal/fair"
@@ -40,6 +41,10 @@ type Garbage struct {
 	Err     error
 }
 
+// busyFor is how long what somebody is at work on is waited for, which they may make last:
+// theirs is left then, to them or to another time, and all else is dealt with.
+const busyFor = 10 * time.Second
+
 var errUnusable = errors.New("the record cannot be used and may stand for something that still exists: look at it and remove it")
 
 // Collect removes all that is left over, or says what it would remove where dry is set:
@@ -55,7 +60,9 @@ func (m *Manager) Collect(ctx context.Context, dry bool) ([]Garbage, error) {
 	for _, r := range over {
 		g := Garbage{Kind: GarbageAttachment, ID: r.Key.String(), What: fmt.Sprintf("%s on %s", r.State, r.Resource)}
 		if !dry {
-			g.Err = m.release(ctx, r)
+			waiting, cancel := context.WithTimeout(ctx, busyFor)
+			g.Err = m.release(waiting, r)
+			cancel()
 			g.Removed = g.Err == nil
 		}
 		all = append(all, g)
@@ -87,7 +94,9 @@ func (m *Manager) unowned(ctx context.Context, dry bool) []Garbage {
 		if slices.Contains(doubtful, k) {
 			return
 		}
-		release, err := m.keys.acquire(ctx, k) // nobody makes it just now
+		waiting, cancel := context.WithTimeout(ctx, busyFor)
+		defer cancel()
+		release, err := m.keys.acquire(waiting, k) // nobody makes it just now
 		if err != nil {
 			return
 		}

@@ -76,7 +76,7 @@ func TestUnownedIsRemovedAtStart(t *testing.T) {
 	if len(next.calls) > 0 || len(m.List()) != 1 {
 		t.Errorf("looking has run %q", next.calls)
 	}
-	m.recover(context.Background())
+	settle(m, m.recover)
 	calls := []string{
 		"DEL 1002.gone eth1 without a namespace", "discard 1003.empty eth0 inside", "DEL 1001.lost eth0 without a namespace",
 	}
@@ -95,7 +95,7 @@ func TestUnownedThatStaysIsSeen(t *testing.T) {
 	r := &runner{del: func() error { return errors.New("not now") }}
 	m := open(t, t.TempDir(), r)
 	m.networks = func() []*cni.Network { return []*cni.Network{network} }
-	m.recover(context.Background())
+	settle(m, m.recover)
 	all := m.List()
 	if len(all) != 1 || all[0].State != FailedDetach || all[0].UID != 1001 || all[0].Resource != "lan" {
 		t.Fatalf("records are %+v", all)

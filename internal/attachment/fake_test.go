@@ -84,7 +84,8 @@ func (r *runner) Discard(id, ifname string) error {
 
 // world is a namespace that is alive, or dead, by its id. There is no other.
 type world struct {
-	id int32
+	id     int32
+	deaths chan int32 // what Watch tells
 
 	mu      sync.Mutex
 	dead    bool
@@ -171,9 +172,21 @@ func (w *world) DeleteLink(id int32, index int) error {
 	return nil
 }
 
-func (*world) Watch(ctx context.Context, _ func(int32), _ func()) error {
-	<-ctx.Done()
-	return nil
+func (w *world) Watch(ctx context.Context, dead func(int32), _ func()) error {
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case id := <-w.deaths:
+			dead(id)
+		}
+	}
+}
+
+// settle does something, and waits for the releases that it begins.
+func settle(m *Manager, do func(context.Context)) {
+	do(context.Background())
+	m.releases.Wait()
 }
 
 // nowhere finds no namespace again.

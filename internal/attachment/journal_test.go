@@ -31,7 +31,7 @@ func TestJournalWithStrangeFiles(t *testing.T) {
 		}
 	}
 	m := open(t, dir, &runner{})
-	m.recover(context.Background())
+	settle(m, m.recover)
 	if len(m.List()) != 0 {
 		t.Errorf("records were made of them: %v", m.List())
 	}

@@ -63,7 +63,8 @@ type Manager struct {
 	networks   func() []*cni.Network
 	explain    func(error) string
 	released   func(resource string, err error)
-	releases   *fair.Lanes[*Record]
+	releases   *fair.Lanes[Key]
+	reasons    reasons          // of releases
 	inherited  map[*Record]bool // from an earlier run of the daemon; recover's alone
 	failed     chan struct{}    // holds one value when a removal has failed since Run looked
 
@@ -112,7 +113,7 @@ func NewManager(o Options) (*Manager, error) {
 		journal: o.Journal, runner: o.Runner, leases: o.Leases, socket: o.LeaseSocket,
 		namespaces: o.Namespaces, finder: o.Finder, guard: guard{Guard: o.Guard}, host: o.Host, log: o.Logger, now: time.Now, turns: o.Turns,
 		networks: o.Networks, explain: o.Explain, released: o.Released,
-		releases: fair.NewLanes[*Record](reapAtOnce),
+		releases: fair.NewLanes[Key](reapAtOnce),
 		records:  map[Key]*Record{}, inherited: map[*Record]bool{}, failed: make(chan struct{}, 1),
 	}
 	if m.networks == nil {

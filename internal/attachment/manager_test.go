@@ -113,7 +113,7 @@ func TestCrashDuringAddIsUndoneAtStart(t *testing.T) {
 	}
 	second := &runner{world: &world{id: someID, dead: true}}
 	m := open(t, dir, second)
-	m.recover(context.Background())
+	settle(m, m.recover)
 	if want := []string{"DEL 1000.c1 eth0 without a namespace"}; !slices.Equal(second.calls, want) {
 		t.Errorf("the next daemon ran %v, want %v", second.calls, want)
 	}
@@ -132,7 +132,7 @@ func TestAttachedOutlivesARestart(t *testing.T) {
 	}
 	r := &runner{}
 	m := open(t, dir, r)
-	m.recover(context.Background())
+	settle(m, m.recover)
 	key := request(t, ns).Key
 	rec, ok := m.Get(key)
 	if !ok || rec.State != Attached || rec.Result == nil || len(rec.MACs()) != 1 {
@@ -169,12 +169,12 @@ func TestFailedDetachIsOwed(t *testing.T) {
 	}
 	r.del = nil
 	m = open(t, dir, r)
-	m.sweep(context.Background())
+	settle(m, m.sweep)
 	if len(m.List()) != 1 {
 		t.Error("it was tried again before its time")
 	}
 	later(m)
-	m.sweep(context.Background())
+	settle(m, m.sweep)
 	if left := files(t, dir); len(left) > 0 {
 		t.Errorf("left in the journal: %v", left)
 	}
@@ -211,12 +211,12 @@ func TestSweepReleasesTheDead(t *testing.T) {
 	}
 	r := &runner{}
 	m := open(t, dir, r)
-	m.sweep(context.Background())
+	settle(m, m.sweep)
 	if len(m.List()) != 1 || len(r.calls) > 0 {
 		t.Fatalf("an attachment whose namespace lives was released: %v", r.calls)
 	}
 	r.world.dead = true
-	m.sweep(context.Background())
+	settle(m, m.sweep)
 	if left := files(t, dir); len(left) > 0 {
 		t.Errorf("left in the journal: %v", left)
 	}
@@ -235,7 +235,7 @@ func TestSweepReleasesWhatWasBeforeTheBoot(t *testing.T) {
 		t.Fatal(err)
 	}
 	m.boot = "another"
-	m.sweep(context.Background())
+	settle(m, m.sweep)
 	if left := files(t, dir); len(left) > 0 {
 		t.Errorf("left in the journal: %v", left)
 	}

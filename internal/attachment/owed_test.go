@@ -32,19 +32,19 @@ func TestCrashDuringAddLeavesNoLink(t *testing.T) {
 	first.world.change(func(w *world) { w.rename("eth0", "veth1234") })
 	second := &runner{world: first.world}
 	m = open(t, dir, second)
-	m.recover(context.Background())
+	settle(m, m.recover)
 	if got, want := first.world.names(), []string{"theirs"}; !slices.Equal(got, want) {
 		t.Errorf("links left: %v, want %v", got, want)
 	}
 	// Its user may have hidden one, so that the address is not free before the end.
 	for range 2 {
-		m.sweep(context.Background())
+		settle(m, m.sweep)
 	}
 	if len(m.List()) != 1 || len(second.calls) > 0 {
 		t.Errorf("records %v, plugins ran: %v", m.List(), second.calls)
 	}
 	first.world.dead = true
-	m.sweep(context.Background())
+	settle(m, m.sweep)
 	if len(m.List()) != 0 || len(second.calls) != 1 {
 		t.Errorf("after the end: records %v, plugins ran: %v", m.List(), second.calls)
 	}
@@ -64,7 +64,7 @@ func TestHiddenAfterACrash(t *testing.T) {
 	}
 	first.world.change(func(w *world) { w.rename("eth0", "mine"); w.hidden = true })
 	m = open(t, dir, &runner{world: first.world})
-	m.recover(context.Background())
+	settle(m, m.recover)
 	mustAttach(t, m, q)
 	if got, want := first.world.names(), []string{"eth0"}; !slices.Equal(got, want) {
 		t.Errorf("links are %v, want %v", got, want)
@@ -82,7 +82,7 @@ func TestFailedUndoIsOwed(t *testing.T) {
 	}
 	r.deleting = nil
 	later(m)
-	m.sweep(context.Background())
+	settle(m, m.sweep)
 	if len(m.List()) > 0 {
 		t.Errorf("left: %v", m.List())
 	}
@@ -111,7 +111,7 @@ func TestLinkThatStaysIsOwed(t *testing.T) {
 	}
 	m.namespaces = r.world
 	later(m)
-	m.sweep(context.Background())
+	settle(m, m.sweep)
 	if len(m.List()) > 0 || len(r.world.names()) > 0 {
 		t.Errorf("left are records %v, links %v", m.List(), r.world.names())
 	}
@@ -131,7 +131,7 @@ func TestOwedIsTriedAtStart(t *testing.T) {
 	}
 	r.del = nil
 	m = open(t, dir, r)
-	m.recover(context.Background())
+	settle(m, m.recover)
 	if len(m.List()) > 0 {
 		t.Errorf("left: %v", m.List())
 	}
@@ -202,7 +202,7 @@ func TestFullDiskKeepsNothing(t *testing.T) {
 		t.Fatal(err)
 	}
 	later(m)
-	m.sweep(context.Background())
+	settle(m, m.sweep)
 	if left := files(t, dir); len(left) > 0 || len(m.List()) > 0 {
 		t.Errorf("left in the journal: %v", left)
 	}

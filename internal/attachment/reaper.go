@@ -2,7 +2,6 @@ package attachment
 
 import (
 	"context"
-	"errors"
 	"slices"
 	"sync"
 	"time"
@@ -10,7 +9,6 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/net-porter/net-porter/internal/audit"
-	"github.com/net-porter/net-porter/internal/fair"
 	"github.com/net-porter/net-porter/internal/netns"
 )
 
@@ -25,14 +23,8 @@ type Namespaces interface {
 	Watch(ctx context.Context, dead func(id int32), lost func()) error
 }
 
-const (
-	// sweepEvery is how often what no message of the kernel told is looked for.
-	sweepEvery = time.Minute
-	// reapAtOnce bounds the releases of a user's whose containers end at the same moment;
-	// the user's own requests are not held up by them. Those of everybody have Options.Turns;
-	// where disk or kernel are slow, each of them takes a thread.
-	reapAtOnce = 2
-)
+// sweepEvery is how often what no message of the kernel told is looked for.
+const sweepEvery = time.Minute
 
 // Run releases attachments whose namespaces are gone, and those whose removal is
 // owed: at first what an earlier run of the daemon left, then whenever the kernel
@@ -46,13 +38,13 @@ func (m *Manager) Run(ctx context.Context) error {
 		return m.namespaces.Watch(watching, dead, func() { dead(everything) })
 	})
 	group.Go(func() error {
+		m.recover(watching)
+		return nil
+	})
+	group.Go(func() error {
 		sweeps, retries := time.NewTicker(sweepEvery), time.NewTimer(0)
 		defer sweeps.Stop()
 		defer retries.Stop()
-		// Beside Watch: a removal may take long, and what watches the subscription must not
-		// take that for its end (netns.Registry.CheckWatch). One after the other: a record that
-		// one is removing is another one by the time that the next looks.
-		m.recover(watching)
 		m.sweep(watching)
 		for {
 			retries.Stop()
@@ -65,7 +57,7 @@ func (m *Manager) Run(ctx context.Context) error {
 			case <-m.failed: // the next one may be due earlier
 			case <-retries.C:
 				now := m.now()
-				m.reap(watching, func(r *Record) bool { return r.isOwed() && r.Failure.isDue(now) })
+				m.reap(watching, retried, func(r *Record) bool { return r.isOwed() && r.Failure.isDue(now) })
 			case <-sweeps.C:
 				m.sweep(watching)
 			case <-deaths.told:
@@ -74,11 +66,13 @@ func (m *Manager) Run(ctx context.Context) error {
 					m.sweep(watching)
 					continue
 				}
-				m.reap(watching, func(r *Record) bool { return m.died(r, ids) })
+				m.reap(watching, died, func(r *Record) bool { return m.died(r, ids) })
 			}
 		}
 	})
-	return group.Wait()
+	err := group.Wait()
+	m.releases.Wait()
+	return err
 }
 
 // died says whether a record's namespace is among the dead, by what was the last
@@ -103,11 +97,9 @@ func (m *Manager) died(r *Record, ids map[int32]uint64) bool {
 // recover undoes what an earlier run had begun and not finished, and removes what nobody
 // owns.
 func (m *Manager) recover(ctx context.Context) {
-	m.reap(ctx, func(r *Record) bool { return m.inherited[r] && r.State != Attached })
+	inherited := m.inherited
 	m.inherited = nil
-	if ctx.Err() != nil {
-		return
-	}
+	m.reap(ctx, recovered, func(r *Record) bool { return inherited[r] && r.State != Attached })
 	for _, g := range m.unowned(ctx, false) {
 		log := m.log.With("kind", g.Kind, "id", g.ID, "what", g.What)
 		if g.Err != nil {
@@ -126,15 +118,19 @@ func (m *Manager) sweep(ctx context.Context) {
 		m.log.Error("cannot look for attachments whose namespaces are gone", "error", err)
 		return
 	}
-	due, now := map[*Record]bool{}, m.now()
+	now, known := m.now(), map[Key]uint64{}
 	for _, r := range records {
-		if r.isOwed() {
-			due[r] = r.Failure.isDue(now) || r.Failure.Waits && !alive(r)
-		} else {
-			due[r] = r.State == Detaching || !alive(r)
-		}
+		known[r.Key] = r.serial
 	}
-	m.reap(ctx, func(r *Record) bool { return due[r] })
+	m.reap(ctx, swept, func(r *Record) bool {
+		if serial, ok := known[r.Key]; !ok || serial != r.serial {
+			return false
+		}
+		if r.isOwed() {
+			return r.Failure.isDue(now) || r.Failure.Waits && !alive(r)
+		}
+		return r.State == Detaching || !alive(r)
+	})
 }
 
 // alive asks which of some records' namespaces live. An id that is not lasting may be
@@ -153,60 +149,6 @@ func (m *Manager) alive(records []*Record) (func(*Record) bool, error) {
 
 // isOwed says whether a record's removal has failed.
 func (r *Record) isOwed() bool { return r.State == FailedDetach }
-
-// reap removes the records that are due, each user's beside the others'. A record that has
-// meanwhile gone on to its next state is somebody else's to deal with.
-func (m *Manager) reap(ctx context.Context, due func(*Record) bool) {
-	var begun []<-chan struct{}
-	for _, r := range m.List() {
-		if !due(r) {
-			continue
-		}
-		done := m.releases.Begin(r.UID, r, func() {
-			if ctx.Err() == nil { // or else the next daemon does it
-				_ = m.release(ctx, r)
-			}
-		})
-		if done != nil {
-			begun = append(begun, done)
-		}
-	}
-	for _, done := range begun {
-		<-done
-	}
-}
-
-// release removes a record that was seen, if it is still the one. Its errors are logged.
-func (m *Manager) release(ctx context.Context, seen *Record) error {
-	unlock, err := m.keys.acquire(ctx, seen.Key)
-	if err != nil {
-		return err // the daemon ends
-	}
-	defer unlock()
-	if current, ok := m.Get(seen.Key); !ok || current != seen {
-		return nil
-	}
-	turn, leave, err := m.turns.Enter(ctx, seen.UID, fair.Remove) // whose wait is not the removal's time
-	if err != nil {
-		return err
-	}
-	defer leave()
-	log := m.logOf(seen)
-	// What has begun is finished, also when the daemon ends meanwhile.
-	removal, cancel := m.bounded(context.WithoutCancel(turn))
-	defer cancel()
-	err = m.remove(removal, seen, nil)
-	m.released(seen.Resource, err)
-	switch {
-	case errors.Is(err, errUnfinished):
-		log.Warn("an attachment that was not finished is kept for now", audit.ReleaseFailed.Attr(), "error", err)
-	case err != nil:
-		log.Error("cannot release an attachment that is over; it is tried again", audit.ReleaseFailed.Attr(), "error", err)
-	default:
-		log.Info("released an attachment whose container is gone or that was not finished", audit.Release.Attr())
-	}
-	return err
-}
 
 // everything stands among the ids of the dead for "some were not told".
 const everything int32 = -1

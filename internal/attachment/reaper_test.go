@@ -2,6 +2,7 @@ package attachment
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net"
 	"testing"
@@ -42,7 +43,8 @@ func TestDeathsOfUsedIDs(t *testing.T) {
 			}
 			r.world.change(tt.change)
 			ids := deaths.take()
-			m.reap(context.Background(), func(r *Record) bool { return m.died(r, ids) })
+			m.reap(context.Background(), died, func(r *Record) bool { return m.died(r, ids) })
+			m.releases.Wait()
 			if _, ok := m.Get(q.Key); ok != tt.stays {
 				t.Errorf("it is there: %v, want %v", ok, tt.stays)
 			}
@@ -56,20 +58,22 @@ func TestDeathOfALastingID(t *testing.T) {
 	m := open(t, t.TempDir(), &runner{})
 	q := request(t, namespace(t))
 	mustAttach(t, m, q)
-	m.reap(context.Background(), func(r *Record) bool {
+	m.reap(context.Background(), died, func(r *Record) bool {
 		return m.died(r, map[int32]uint64{someID: m.lastSerial(), someID + 1: m.lastSerial()})
 	})
+	m.releases.Wait()
 	if len(m.List()) > 0 {
 		t.Error("it is still there")
 	}
 }
 
 // Whoever holds the locks of more of their own dead than are released at a time holds up
-// nobody else's release of what died with them. Theirs are released when they let go.
+// nobody else's release of what died with them, or dies later. Theirs are released when they
+// let go.
 func TestReleasesWaitForTheirOwnUserAlone(t *testing.T) {
 	testlab.RequireRoot(t)
 	const mallory, alice = 1001, 1000
-	w := &world{id: someID}
+	w := &world{id: someID, deaths: make(chan int32)}
 	m := open(t, t.TempDir(), &runner{world: w})
 	m.namespaces = w
 	q := request(t, namespace(t))
@@ -111,6 +115,9 @@ func TestReleasesWaitForTheirOwnUserAlone(t *testing.T) {
 		}
 	}
 	next("of-alice")
+	attach(alice, "a1", "of-alice")
+	w.deaths <- w.id
+	next("of-alice")
 	for _, unlock := range locked {
 		unlock()
 	}
@@ -123,5 +130,28 @@ func TestReleasesWaitForTheirOwnUserAlone(t *testing.T) {
 	}
 	if left := m.List(); len(left) > 0 {
 		t.Errorf("left: %v", left)
+	}
+}
+
+// What is told of a record while something is done with it counts when that is over.
+func TestDeathDuringARemoval(t *testing.T) {
+	testlab.RequireRoot(t)
+	r := &runner{}
+	m := open(t, t.TempDir(), r)
+	q := request(t, namespace(t))
+	mustAttach(t, m, q)
+	failed := errors.New("not now")
+	r.deleting = func(context.Context) error {
+		r.deleting = nil
+		ids := map[int32]uint64{someID: m.lastSerial()}
+		m.reap(context.Background(), died, func(r *Record) bool { return m.died(r, ids) })
+		return failed
+	}
+	if err := m.Detach(context.Background(), q.Key, q.Namespace); !errors.Is(err, failed) {
+		t.Fatalf("detach: %v", err)
+	}
+	m.releases.Wait()
+	if len(m.List()) > 0 {
+		t.Errorf("left: %+v", m.List()[0])
 	}
 }

@@ -11,6 +11,8 @@ type Lanes[T comparable] struct {
 	mu    sync.Mutex
 	lanes map[uint32]*lane[T] // of those of whom something is to be done
 	jobs  map[T]*job[T]       // what is being done, or waits for it
+
+	working sync.WaitGroup // lanes
 }
 
 type lane[T comparable] struct {
@@ -51,10 +53,13 @@ func (l *Lanes[T]) Begin(uid uint32, thing T, do func()) (done <-chan struct{}) 
 	own.waiting = append(own.waiting, j)
 	if own.running < l.width {
 		own.running++
-		go l.work(uid, own)
+		l.working.Go(func() { l.work(uid, own) })
 	}
 	return j.done
 }
+
+// Wait returns when all that was begun is done. Nothing may be begun meanwhile.
+func (l *Lanes[T]) Wait() { l.working.Wait() }
 
 // work does what waits in a lane until nothing does.
 func (l *Lanes[T]) work(uid uint32, own *lane[T]) {
