@@ -3,6 +3,7 @@ package attachment
 import (
 	"errors"
 	"fmt"
+	"net"
 	"slices"
 
 	"golang.org/x/sys/unix"
@@ -69,8 +70,9 @@ func (m *Manager) newLink(r *Record, ns *netns.Namespace, result *Result) (link 
 	return link, nil
 }
 
-// removeLinks removes what is left of the attachment's links in its namespace. Without
-// the namespace it reaches the recorded link, and of others what the user lets it see.
+// removeLinks removes what is left of the attachment's links in its namespace, and what
+// else its user has made of them. Without the namespace it reaches the recorded link, and of
+// others what the user lets it see.
 func (m *Manager) removeLinks(r *Record, ns *netns.Namespace) error {
 	isOthers := m.others(r)
 	remove := func(index int) error {
@@ -81,12 +83,18 @@ func (m *Manager) removeLinks(r *Record, ns *netns.Namespace) error {
 		}
 		return nil
 	}
-	if r.Link != 0 {
-		return remove(r.Link)
-	}
 	isOwn := func(l netns.Link) bool {
 		// Once attached without a link, a later one is not its own.
 		return !isOthers(l.Index) && (l.Name == r.Interface || l.OnHost && r.Result == nil)
+	}
+	if r.Link != 0 {
+		parent, err := m.parentIndex(r)
+		if err := errors.Join(err, remove(r.Link)); err != nil || parent == 0 {
+			return err
+		}
+		// What root in the namespace has made on top of it hangs on the same parent
+		// (ip-link(8), macvlan on a macvlan), and would stay on the LAN.
+		isOwn = func(l netns.Link) bool { return l.OnHost && l.Parent == parent && !isOthers(l.Index) }
 	}
 	var (
 		links []netns.Link
@@ -100,11 +108,29 @@ func (m *Manager) removeLinks(r *Record, ns *netns.Namespace) error {
 	if err != nil {
 		return err
 	}
+	if r.Link != 0 && len(links) > 0 {
+		m.logOf(r).Warn("root in a container has made interfaces of its own on the parent link; they are removed with the attachment's", "count", len(links))
+	}
 	var errs []error
 	for _, l := range links {
 		errs = append(errs, remove(l.Index))
 	}
 	return errors.Join(errs...)
+}
+
+// parentIndex is the index of the host's link that the attachment's hangs on, 0 if none
+// can be told. The user may have removed the link.
+func (m *Manager) parentIndex(r *Record) (int, error) {
+	if !r.OnHost {
+		return 0, nil
+	}
+	if l, there, err := m.namespaces.Link(r.NSID, r.Link); err != nil || there {
+		return l.Parent, err
+	}
+	if parent, err := net.InterfaceByName(r.Parent); err == nil {
+		return parent.Index, nil
+	}
+	return 0, nil
 }
 
 // others returns what tells the links that were there before the attachment or are

@@ -37,7 +37,7 @@ const (
 // the kernel's lock of all links or for a user's many links, has one of its own, or
 // each attach, which needs an id, would wait, too.
 type Registry struct {
-	ids, lists, deletions *nl.SocketHandle
+	ids, links, lists, deletions *nl.SocketHandle
 
 	ownID int32 // the daemon's own namespace's; it has no other until it is gone
 	given atomic.Uint32
@@ -60,7 +60,7 @@ func NewRegistry() (*Registry, error) {
 	if r.events, err = subscribe(); err != nil {
 		return nil, err
 	}
-	for _, handle := range []**nl.SocketHandle{&r.ids, &r.lists, &r.deletions} {
+	for _, handle := range []**nl.SocketHandle{&r.ids, &r.links, &r.lists, &r.deletions} {
 		socket, err := nl.GetNetlinkSocketAt(vnetns.None(), vnetns.None(), unix.NETLINK_ROUTE)
 		if err != nil {
 			r.Close()
@@ -68,7 +68,7 @@ func NewRegistry() (*Registry, error) {
 		}
 		// The kernel's own words in errors; not in those of lists, which the netlink
 		// package misreads and panics.
-		_ = socket.SetExtAck(handle != &r.lists)
+		_ = socket.SetExtAck(handle != &r.links && handle != &r.lists)
 		*handle = &nl.SocketHandle{Socket: socket}
 	}
 	own, err := os.Open("/proc/thread-self/ns/net")
@@ -87,7 +87,7 @@ func NewRegistry() (*Registry, error) {
 // Close ends a running Watch with an error, and nothing else: the ids stay. Every
 // other method fails afterwards.
 func (r *Registry) Close() error {
-	for _, handle := range []*nl.SocketHandle{r.ids, r.lists, r.deletions} {
+	for _, handle := range []*nl.SocketHandle{r.ids, r.links, r.lists, r.deletions} {
 		if handle != nil {
 			handle.Socket.Lock() // a request of another goroutine gets its answer
 			handle.Socket.Close()

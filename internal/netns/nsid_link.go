@@ -36,6 +36,8 @@ type Link struct {
 // maxLinks bounds what a namespace's user makes Links look at.
 const maxLinks = 4096
 
+var errTooManyLinks = fmt.Errorf("there are more than %d", maxLinks)
+
 // Links returns the links of a namespace for which keep is true. None that is there
 // from the beginning to the end is left out, whatever the namespace's user does: then
 // it fails, e.g. if links come and go all the while, or with more than 4096. id is
@@ -69,10 +71,14 @@ func (r *Registry) VisibleLinks(id int32, keep func(Link) bool) ([]Link, error) 
 		return nil, fmt.Errorf("cannot list the links of the network namespace with id %d: %w", id, err)
 	}
 	var links []Link
+	seen := 0
 	err := list(func() *nl.NetlinkRequest {
-		links = nil
-		return r.linkRequest(id, 0, unix.NLM_F_DUMP)
+		links, seen = nil, 0
+		return linkRequest(r.lists, id, 0, unix.NLM_F_DUMP)
 	}, unix.RTM_NEWLINK, func(body []byte) error {
+		if seen++; seen > maxLinks {
+			return errTooManyLinks
+		}
 		l, err := r.parseLink(body)
 		if err == nil && keep(l) {
 			links = append(links, l)
@@ -93,7 +99,7 @@ func (r *Registry) Link(id int32, index int) (Link, bool, error) {
 	}
 	var replies [][]byte
 	if err == nil {
-		replies, err = r.linkRequest(id, index, 0).Execute(unix.NETLINK_ROUTE, unix.RTM_NEWLINK)
+		replies, err = linkRequest(r.links, id, index, 0).Execute(unix.NETLINK_ROUTE, unix.RTM_NEWLINK)
 	}
 	if errors.Is(err, unix.ENODEV) || r.isGone(id, err) {
 		return Link{}, false, nil
@@ -113,8 +119,8 @@ func (r *Registry) Link(id int32, index int) (Link, bool, error) {
 }
 
 // linkRequest asks for the link with an index, or for all.
-func (r *Registry) linkRequest(id int32, index, flags int) *nl.NetlinkRequest {
-	req := newRequest(r.lists, unix.RTM_GETLINK, flags)
+func linkRequest(socket *nl.SocketHandle, id int32, index, flags int) *nl.NetlinkRequest {
+	req := newRequest(socket, unix.RTM_GETLINK, flags)
 	header := nl.NewIfInfomsg(unix.AF_UNSPEC)
 	header.Index = int32(index)
 	req.AddData(header)

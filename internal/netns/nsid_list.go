@@ -32,7 +32,7 @@ func indexesIn(ns *Namespace) (indexes []int, err error) {
 				return errCut
 			}
 			if len(indexes) == maxLinks {
-				return fmt.Errorf("there are more than %d", maxLinks)
+				return errTooManyLinks
 			}
 			indexes = append(indexes, int(int32(binary.NativeEndian.Uint32(body[4:]))))
 			return nil

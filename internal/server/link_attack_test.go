@@ -60,6 +60,32 @@ func TestRenamedInterface(t *testing.T) {
 	}
 }
 
+// Root in a container makes more interfaces out of the one that it is given. They go with it.
+func TestInterfacesOnTop(t *testing.T) {
+	testlab.NewLAN(t, testlab.WithoutServer())
+	d := start(t, setup{conflists: map[string]string{"lan": staticConflist}})
+	s, dir := sandboxWithDir(t, alice)
+	ns := container(t, s, dir)
+	attach := func(ifname string) {
+		t.Helper()
+		if _, r := d.attach(s, "lan", api.AttachRequest{ContainerID: containerID, InterfaceName: ifname, Netns: ns}); r.Status != http.StatusOK {
+			t.Fatalf("attach: %d %s", r.Status, r.Body)
+		}
+	}
+	attach("eth1")
+	for _, shown := range []string{ns, ""} {
+		for _, also := range []string{"", "; ip link del eth0"} {
+			attach("eth0")
+			inNetns(s, ns, "ip link add mine link eth0 type macvlan && ip link set mine up && ip link add on-mine link mine type macvlan; ip link add own type bridge"+also)
+			if r := d.detach(s, "lan", api.DetachRequest{ContainerID: containerID, InterfaceName: "eth0", Netns: shown}); r.Status != http.StatusNoContent {
+				t.Errorf("detach with the namespace %q: %d %s", shown, r.Status, r.Body)
+			}
+			wantLinks(t, s, ns, "eth1", "own")
+			inNetns(s, ns, "ip link del own")
+		}
+	}
+}
+
 // A user changes names while plugins work by them. The second plugin stands for a user
 // who comes between any two steps of the first, and for its death there.
 func TestInterfaceSnatchedWhileMade(t *testing.T) {
