@@ -28,7 +28,10 @@ type replayed struct {
 	Resource  string       `json:"resource"`
 	Namespace netns.ID     `json:"namespace"`
 	IPs       []netip.Addr `json:"ips,omitempty"` // what the plugins and leases gave
-	MAC       string       `json:"mac,omitempty"` // what the daemon chose
+	MAC       string       `json:"mac,omitempty"` // what ADD was told to use
+	// What of these was the user's own choice.
+	StaticIPs []netip.Addr `json:"static_ips,omitempty"`
+	StaticMAC string       `json:"static_mac,omitempty"`
 	// What was read in the container, whose root may have put there what nobody granted: it
 	// may be asked for again, but not be had for that reason.
 	SeenIPs  []netip.Addr `json:"seen_ips,omitempty"`
@@ -43,6 +46,9 @@ type Replay struct {
 	Namespace netns.ID
 	IPs       []netip.Addr
 	MAC       net.HardwareAddr
+	// Of both, what the user had asked for the last time, too, and nobody else had chosen.
+	StaticIPs []netip.Addr
+	StaticMAC bool
 }
 
 type replays struct {
@@ -66,7 +72,7 @@ func (r *replays) remember(rec View, now time.Time) error {
 	}
 	entry := replayed{
 		Resource: rec.Resource, Namespace: rec.Namespace,
-		MAC: rec.chosenMAC(), SeenMACs: rec.MACs(), Until: now.Add(replayFor),
+		MAC: rec.chosenMAC(), StaticIPs: rec.Static, StaticMAC: rec.StaticMAC, SeenMACs: rec.MACs(), Until: now.Add(replayFor),
 	}
 	for _, p := range rec.Learned {
 		entry.SeenIPs = append(entry.SeenIPs, p.Addr())
@@ -125,6 +131,9 @@ func (r *replays) covers(k Key, resource string, ips []netip.Addr, mac net.Hardw
 		switch ip = ip.Unmap(); {
 		case slices.Contains(e.IPs, ip):
 			replay.IPs = append(replay.IPs, ip)
+			if slices.Contains(e.StaticIPs, ip) {
+				replay.StaticIPs = append(replay.StaticIPs, ip)
+			}
 		case !slices.Contains(e.SeenIPs, ip):
 			return Replay{}, false
 		}
@@ -132,7 +141,7 @@ func (r *replays) covers(k Key, resource string, ips []netip.Addr, mac net.Hardw
 	switch text := strings.ToLower(mac.String()); {
 	case len(mac) == 0:
 	case text == e.MAC:
-		replay.MAC = mac
+		replay.MAC, replay.StaticMAC = mac, text == e.StaticMAC
 	case !slices.Contains(e.SeenMACs, text):
 		return Replay{}, false
 	}

@@ -24,39 +24,49 @@ type asked struct {
 	ofServer netip.Addr   // the one of static that a DHCP server is asked for
 	hints    []netip.Addr // to have again if that is possible
 	mac      net.HardwareAddr
+	ownMAC   bool // of the user's choice
 
-	// in is the namespace in which the caller had what nobody granted, and has to present
-	// it again, since otherwise verdict holds; nil where all is granted.
+	// in is the namespace in which the caller had all of it a moment ago; nil where that is
+	// not why it may be had. In another one verdict holds.
 	in      *netns.ID
 	verdict policy.Decision
 }
 
 // askedFor refuses addresses that nobody granted. Those which the same container had a
-// moment ago are nothing new, whatever is granted: `podman network reload` sends them.
+// moment ago are nothing new, whatever is granted: `podman network reload` sends them. What
+// the user had not asked for then is not asked for now.
 func (s *Server) askedFor(d *decision, rules *policy.Resource, network *cni.Network, key attachment.Key, in *attachInput) (*asked, error) {
-	a := &asked{network: network, mac: in.mac}
 	if len(in.ips) == 0 && len(in.mac) == 0 {
-		return a, nil
+		return &asked{network: network}, nil
 	}
-	q := policy.Request{StaticIPs: in.ips, StaticMAC: in.mac}
-	a.verdict = policy.Attach(subject(d.id), rules, q)
-	if !a.verdict.Allowed {
-		had, replay := s.attachments.Replays(key, d.resource, in.ips, in.mac)
-		if !replay {
+	granted := func(ips []netip.Addr, mac net.HardwareAddr) policy.Decision {
+		return policy.Attach(subject(d.id), rules, policy.Request{StaticIPs: ips, StaticMAC: mac})
+	}
+	a := &asked{network: network, verdict: granted(in.ips, in.mac)}
+	had, replay := s.attachments.Replays(key, d.resource, in.ips, in.mac)
+	if a.verdict.Allowed {
+		d.rules = a.verdict.Rules
+	}
+	if !replay {
+		if !a.verdict.Allowed {
 			d.denied(string(a.verdict.Reason))
 			return nil, addressDenied(d.resource, a.verdict)
 		}
-		a.in, a.mac = &had.Namespace, had.MAC
-		q.StaticMAC = nil // it may be the MAC alone that nobody granted
-		if !policy.Attach(subject(d.id), rules, q).Allowed {
-			a.hints = had.IPs
-			return a, nil
-		}
-	} else {
-		d.rules = a.verdict.Rules
+		return a, a.choose(in)
 	}
-	a.static = in.ips
+	a.in, a.mac = &had.Namespace, had.MAC
+	a.ownMAC = had.StaticMAC && granted(nil, had.MAC).Allowed
+	if granted(had.StaticIPs, nil).Allowed { // it may be the MAC alone that nobody granted any more
+		a.static = had.StaticIPs
+	}
+	a.hints = slices.DeleteFunc(had.IPs, func(ip netip.Addr) bool { return slices.Contains(a.static, ip) })
 	return a, a.place()
+}
+
+// choose takes all that is asked for as the user's choice.
+func (a *asked) choose(in *attachInput) error {
+	a.static, a.hints, a.mac, a.ownMAC, a.in = in.ips, nil, in.mac, len(in.mac) > 0, nil
+	return a.place()
 }
 
 // place finds out who gives the addresses: a DHCP server one of IPv4, plugins all others.

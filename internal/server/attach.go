@@ -65,8 +65,14 @@ func (s *Server) attach(w http.ResponseWriter, r *http.Request, d *decision) err
 	defer namespace.Close()
 	d.netns = namespace.ID().String()
 	if asked.in != nil && namespace.ID() != *asked.in {
-		d.denied(string(asked.verdict.Reason))
-		return addressDenied(d.resource, asked.verdict)
+		if !asked.verdict.Allowed {
+			d.denied(string(asked.verdict.Reason))
+			return addressDenied(d.resource, asked.verdict)
+		}
+		asked.network = network
+		if err := asked.choose(in); err != nil {
+			return err
+		}
 	}
 	request := attachment.Request{
 		Key: key, Container: in.containerName, User: s.userName(r.Context(), d.id.UID),
@@ -76,7 +82,7 @@ func (s *Server) attach(w http.ResponseWriter, r *http.Request, d *decision) err
 	}
 	if len(asked.mac) > 0 {
 		request.Claims.MAC = asked.mac.String()
-		if asked.in == nil {
+		if asked.ownMAC {
 			request.StaticMAC = asked.mac.String()
 		}
 	}

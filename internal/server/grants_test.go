@@ -92,6 +92,9 @@ func TestGrantedAddressesAreGiven(t *testing.T) {
 			if result, _ := d.attach(s, resource, q); len(result.Ips) != 2 || result.Interfaces[0].Mac != mac {
 				t.Errorf("after a reload it has %+v", result)
 			}
+			if r := d.manager.List()[0]; len(r.Static) != 2 || r.StaticMAC != mac {
+				t.Errorf("on record as the user's choice are %v and %q after a reload", r.Static, r.StaticMAC)
+			}
 			d.detach(s, resource, api.DetachRequest{ContainerID: q.ContainerID, InterfaceName: "eth0", Netns: ns})
 		})
 	}

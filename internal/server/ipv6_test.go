@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/net-porter/net-porter/internal/api"
+	"github.com/net-porter/net-porter/internal/policy"
 	"github.com/net-porter/net-porter/internal/testlab"
 )
 
@@ -126,5 +127,44 @@ func TestDHCPv6(t *testing.T) {
 	r := d.guest(s, dir, "six", "web", 5).attach()
 	if len(r.Ips) != 1 || len(addressesIn(r, lanIPv6)) != 1 || r.Lease != nil {
 		t.Errorf("IPv6 alone: %v", r.Ips)
+	}
+}
+
+// What podman replays at a reload is no wish of the user's where it was none before, though
+// it is granted: the network gives it, and no grant that is withdrawn takes it away.
+func TestReloadOfAddressesThatAreGranted(t *testing.T) {
+	ipv6LAN(t, "--enable-ra", "--dhcp-range=2001:db8:1::,ra-only")
+	d := start(t, setup{
+		conflists: map[string]string{"waits": plainDHCP}, settings: map[string]Settings{"waits": {IPv6Wait: 20 * time.Second}},
+		grants: map[string][]policy.Grant{"waits": {grantOf(t, alice, "192.0.2.0/24", "2001:db8::/32")}},
+	})
+	s, dir := sandboxWithDir(t, alice)
+	g := d.guest(s, dir, "waits", "web", 0)
+	r := g.attach()
+	if len(addressesIn(r, lanIPv6)) != 1 {
+		t.Fatalf("the result has %v", r.Ips)
+	}
+	g.detach()
+	g.q.StaticMac = r.Interfaces[0].Mac
+	for _, ip := range r.Ips {
+		g.q.StaticIps = append(g.q.StaticIps, netip.MustParsePrefix(ip.Address).Addr().String())
+	}
+	if again := g.attach(); !slices.Equal(again.Ips, r.Ips) {
+		t.Errorf("after a reload %v, before %v", again.Ips, r.Ips)
+	}
+	if record := d.manager.List()[0]; len(record.Static) > 0 {
+		t.Errorf("on record as the user's choice are %v", record.Static)
+	}
+	g.detach()
+	// In another container they are one, and DHCP has IPv4 alone to give.
+	g.q.Netns, g.q.StaticMac = container(t, s, dir), ""
+	_, answer := d.attach(s, "waits", g.q)
+	wantProblem(t, answer, api.AddressUnavailable)
+	g.q.StaticIps = g.q.StaticIps[:1]
+	if again := g.attach(); len(again.Ips) == 0 || again.Ips[0].Address != r.Ips[0].Address {
+		t.Errorf("as a choice: %v", again.Ips)
+	}
+	if record := d.manager.List()[0]; len(record.Static) != 1 {
+		t.Errorf("on record as the user's choice are %v", record.Static)
 	}
 }
