@@ -29,10 +29,14 @@ func (l *link) apply(lease *Lease, log *slog.Logger) error {
 	if err := l.ensureAddress(lease.Address); err != nil {
 		return err
 	}
+	var refused []error
 	for _, r := range lease.Routes {
 		if err := l.handle.RouteAdd(l.route(r, lease.Priority)); err != nil && !errors.Is(err, unix.EEXIST) {
-			log.Warn("a route that the DHCP server names cannot be used", "destination", r.Destination, "gateway", r.Gateway, "error", err)
+			refused = append(refused, fmt.Errorf("to %s by %s: %w", r.Destination, r.Gateway, err))
 		}
+	}
+	if len(refused) > 0 { // of dozens, in each second, where somebody means harm: one record
+		log.Warn("routes that the DHCP server names cannot be used", "count", len(refused), "first", refused[0])
 	}
 	return nil
 }

@@ -162,7 +162,7 @@ func TestRouteThatIsRefusedIsLeftOut(t *testing.T) {
 	k.to(t1, "renew ok")
 	k.wantOn(ns, addr)
 	k.to(t1, "renew ok")
-	if !strings.Contains(k.log.String(), "a route that the DHCP server names cannot be used") {
+	if !strings.Contains(k.log.String(), "routes that the DHCP server names cannot be used") {
 		t.Error("nothing was logged")
 	}
 	lan.StopServer()
