@@ -5,14 +5,13 @@ import (
 	"errors"
 	"fmt"
 	"net"
-	"net/http"
 	"time"
 
-	"github.com/prometheus/exporter-toolkit/web"
 	"golang.org/x/sync/errgroup"
 	"golang.org/x/sys/unix"
 
 	"github.com/net-porter/net-porter/internal/audit"
+	"github.com/net-porter/net-porter/internal/scrape"
 	"github.com/net-porter/net-porter/internal/version"
 )
 
@@ -48,7 +47,7 @@ func (d *daemon) run(ctx context.Context) error {
 		}
 		group.Go(func() error { return d.serveMetrics(inner, l) })
 	}
-	if err := d.attachments.Enforce(d.server.EnforcedParents()); err != nil {
+	if err := d.attachments.Enforce(d.server.EnforcedParents(), d.server.Enforces); err != nil {
 		return err
 	}
 	if d.enforcer != nil {
@@ -103,13 +102,8 @@ func (d *daemon) serveLeases(ctx context.Context, err error) error {
 
 // serveMetrics serves /metrics, and nothing else, on TCP.
 func (d *daemon) serveMetrics(ctx context.Context, l net.Listener) error {
-	mux := http.NewServeMux()
-	mux.Handle("GET /metrics", d.metrics.Handler())
-	s := &http.Server{Handler: mux, ReadHeaderTimeout: 5 * time.Second, IdleTimeout: time.Minute}
-	stop := context.AfterFunc(ctx, func() { _ = s.Close() })
-	defer stop()
-	flags := &web.FlagConfig{WebConfigFile: &d.config.Metrics.WebConfigFile}
-	if err := web.Serve(l, s, flags, d.log); !errors.Is(err, http.ErrServerClosed) {
+	o := scrape.Options{Metrics: d.metrics.Handler(), WebConfigFile: d.config.Metrics.WebConfigFile, Logger: d.log}
+	if err := scrape.Serve(ctx, l, o); err != nil {
 		return fmt.Errorf("cannot serve metrics on %s: %w", d.config.Metrics.Listen, err)
 	}
 	return nil

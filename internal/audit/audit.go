@@ -21,7 +21,8 @@ var (
 	Denied = Event{"denied", "1a2b5b714517470486777caf6649424c"}
 	// Failed: somebody asked for what was not denied, and did not get it.
 	Failed = Event{"failed", "6100683d22764be5a7f7995edc554f9a"}
-	// NotLogged: somebody was refused more often than is logged one by one.
+	// NotLogged: somebody was refused, or had an attachment checked, more often than is logged
+	// one by one.
 	NotLogged = Event{"not-logged", "6ae5822e0edc444bb9ee6a1ad74bb69f"}
 	// Release: the daemon removed an interface without being asked.
 	Release = Event{"release", "d5d82a4e1a724abf93a80b182ae99ccd"}
@@ -47,7 +48,7 @@ var (
 	Start = Event{"start", "98fa2130024c4cdeb9341bad6e114ee4"}
 	// Reload: another configuration is in force.
 	Reload = Event{"reload", "e9d4e6c05e6e48ccbd6f49c5d382019e"}
-	// ReloadFailed: a configuration was not put in force, since it is wrong.
+	// ReloadFailed: a configuration was not put in force, or not all of it, since it is wrong.
 	ReloadFailed = Event{"reload-failed", "ba91fd7e06b64d10ac4a3b9f62da7be2"}
 )
 

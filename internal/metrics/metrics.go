@@ -151,9 +151,20 @@ func New(version, revision string, counts Counts) *Metrics {
 	return m
 }
 
-// Handler serves the metrics.
+// What serving the metrics may take: a scrape goes through all attachments and leases.
+const (
+	maxScrapes = 4 // at a time; who comes then is answered 503
+	// scrapeTimeout is less than callers have to take the answer. That there is one also has
+	// the answer made before it is sent, so that a place is not kept by who does not read.
+	scrapeTimeout = 8 * time.Second
+)
+
+// Handler makes what serves the metrics. Each has places of its own: a crowd at one keeps
+// nobody at another from looking.
 func (m *Metrics) Handler() http.Handler {
-	return promhttp.HandlerFor(m.registry, promhttp.HandlerOpts{EnableOpenMetrics: true})
+	return promhttp.HandlerFor(m.registry, promhttp.HandlerOpts{
+		EnableOpenMetrics: true, MaxRequestsInFlight: maxScrapes, Timeout: scrapeTimeout,
+	})
 }
 
 // Gatherer is the registry, for tests.

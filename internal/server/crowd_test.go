@@ -154,6 +154,45 @@ func TestRateOfRequests(t *testing.T) {
 	d.wantMetric(`net_porter_refused_total{reason="rate"} 3`)
 }
 
+// Whatever is asked, and be it nothing that there is, nobody may ask it faster than they may
+// attach; root may.
+func TestRateOfRequestsForNothing(t *testing.T) {
+	const burst = burstOfRate // of one a second
+	for what, q := range map[string]testlab.Request{
+		"no such path":                {Method: "POST", Path: "/nowhere"},
+		"no such method":              {Method: "DELETE", Path: "/v1/networks/lan/attach"},
+		"a method nobody knows":       {Method: "BREW", Path: "/v1/networks/lan/attach"},
+		"a path without a resource":   {Method: "POST", Path: "/v1/networks//attach"},
+		"a browser's read":            {Method: "GET", Path: "/v1/networks", Header: http.Header{"Origin": {"http://localhost"}}},
+		"a browser's attach":          {Method: "POST", Path: "/v1/networks/lan/attach", Header: http.Header{"Origin": {"http://localhost"}}},
+		"what is for root to collect": {Method: "POST", Path: "/v1/gc", Header: http.Header{"Content-Type": {"application/json"}}, Body: []byte("{}")},
+	} {
+		t.Run(what, func(t *testing.T) {
+			d := crowd(t, config.Limits{ConnectionsPerUser: 64, RequestsPerUser: 16, RatePerUser: 1, PluginRuns: 2, PluginRunsPerUser: 1}, 0)
+			now := time.Unix(0, 0)
+			clock := func() time.Time { return now }
+			d.server.begun.now, d.server.asked.now = clock, clock
+			e, root := eve.Run(t), testlab.User{}.Run(t)
+			for range burst {
+				if r := d.request(e, q); r.Status == http.StatusTooManyRequests {
+					t.Errorf("within the burst: %d %s", r.Status, r.Body)
+				}
+			}
+			wantBusy(t, d.request(e, q))
+			wantStatus(t, "attaching is paced by itself", d.detach(e, "lan", api.DetachRequest{ContainerID: "none", InterfaceName: "eth0"}), http.StatusNoContent)
+			for range 2 * burst {
+				if r := d.request(root, q); r.Status == http.StatusTooManyRequests {
+					t.Errorf("root: %d %s", r.Status, r.Body)
+				}
+			}
+			now = now.Add(time.Second)
+			if r := d.request(e, q); r.Status == http.StatusTooManyRequests {
+				t.Errorf("after as long as was said: %d %s", r.Status, r.Body)
+			}
+		})
+	}
+}
+
 // oneTurn are limits by which one chain of plugins runs at a time.
 var oneTurn = config.Limits{ConnectionsPerUser: 64, RequestsPerUser: 16, RatePerUser: 50, PluginRuns: 1, PluginRunsPerUser: 1}
 

@@ -11,27 +11,34 @@ import (
 	"github.com/net-porter/net-porter/internal/peer"
 )
 
-// fromBrowser names headers that a browser adds and netavark, curl or Prometheus
+// browserHeaders names headers that a browser adds and netavark, curl or Prometheus
 // do not. A page that talks a browser, or a proxy that forwards to the socket, into
 // calling the daemon would act with the rights of whoever runs it.
-var fromBrowser = []string{"Origin", "Referer", "Sec-Fetch-Site", "Sec-Fetch-Mode"}
+var browserHeaders = []string{"Origin", "Referer", "Sec-Fetch-Site", "Sec-Fetch-Mode"}
 
 // refuseBrowsers refuses requests that carry a browser's marks or another host than
 // localhost, which is what DNS rebinding looks like.
 func (s *Server) refuseBrowsers(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		for _, name := range fromBrowser {
-			if _, there := r.Header[name]; there {
-				s.turnAway(w, r, "browser", "requests that a browser makes are refused: the header "+name+" must not be there")
-				return
-			}
-		}
-		if !localHost(r.Host) {
-			s.turnAway(w, r, "browser", "the request's host must be localhost: write http://localhost/... after --unix-socket")
+		if mark := fromBrowser(r); mark != "" {
+			s.turnAway(w, r, "browser", mark)
 			return
 		}
 		next.ServeHTTP(w, r)
 	})
+}
+
+// fromBrowser says what marks the request as a browser's, or is empty if nothing does.
+func fromBrowser(r *http.Request) string {
+	for _, name := range browserHeaders {
+		if _, there := r.Header[name]; there {
+			return "requests that a browser makes are refused: the header " + name + " must not be there"
+		}
+	}
+	if !localHost(r.Host) {
+		return "the request's host must be localhost: write http://localhost/... after --unix-socket"
+	}
+	return ""
 }
 
 func localHost(host string) bool {

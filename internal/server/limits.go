@@ -7,6 +7,8 @@ import (
 	"sync"
 	"time"
 
+	"github.com/go-chi/chi/v5"
+
 	"github.com/net-porter/net-porter/internal/api"
 	"github.com/net-porter/net-porter/internal/config"
 	"github.com/net-porter/net-porter/internal/fair"
@@ -126,11 +128,38 @@ func (s *Server) pace(b *buckets, id peer.Identity) error {
 	return p
 }
 
-// paceReads has users who only ask do so no faster than they may attach: an answer
-// takes files and the kernel's word on links.
-func (s *Server) paceReads(next http.Handler) http.Handler {
+// paceOthers paces what comes to no handler that calls admit.
+func (s *Server) paceOthers(routes chi.Routes) func(http.Handler) http.Handler {
+	return func(next http.Handler) http.Handler {
+		paced := s.paced(next)
+		return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			if admits(routes, r) && fromBrowser(r) == "" {
+				next.ServeHTTP(w, r)
+				return
+			}
+			paced.ServeHTTP(w, r)
+		})
+	}
+}
+
+// admits says whether the request's route has a handler that calls admit.
+func admits(routes chi.Routes, r *http.Request) bool {
+	path := r.URL.Path
+	if r.URL.RawPath != "" { // which chi goes by, too
+		path = r.URL.RawPath
+	}
+	switch operations[r.Method+" "+routes.Find(chi.NewRouteContext(), r.Method, path)] {
+	case opAttach, opDetach, opCheck:
+		return true
+	}
+	return false
+}
+
+// paced has users who only ask, or ask for what there is not, do so no faster than they
+// may attach: an answer takes files and the kernel's word on links, and a refusal time.
+func (s *Server) paced(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if id := caller(r); r.Method == http.MethodGet && !id.IsRoot() {
+		if id := caller(r); !id.IsRoot() {
 			if err := s.pace(s.asked, id); err != nil {
 				problemOf(err).write(w)
 				return

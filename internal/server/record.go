@@ -41,9 +41,13 @@ func (d *decision) kind(p *problem, outcome string) kind {
 		// Podman tears down what it never had, too.
 		return kind{audit.Event{}, slog.LevelDebug, &s.failures}
 	}
-	return kind{map[string]audit.Event{
+	event := map[string]audit.Event{
 		opAttach: audit.Attach, opDetach: audit.Detach, opCheck: audit.Check, opCollect: audit.Collect,
-	}[d.operation], slog.LevelInfo, nil}
+	}[d.operation]
+	if d.operation == opCheck {
+		return kind{event, slog.LevelInfo, &s.checks} // it takes nothing, and can be asked for for ever
+	}
+	return kind{event, slog.LevelInfo, nil}
 }
 
 // admit says whether there is to be a record, and how many there should have been since

@@ -158,6 +158,34 @@ func TestRecordsTellTheConfiguration(t *testing.T) {
 	}
 }
 
+// Somebody who has an attachment of theirs checked again and again does not fill the log, and
+// how often they did is told.
+func TestChecksDoNotFloodTheLog(t *testing.T) {
+	testlab.NewLAN(t, testlab.WithoutServer())
+	d := start(t, setup{conflists: map[string]string{"lan": staticConflist}})
+	now := time.Unix(0, 0)
+	d.server.checks = newRefusals(func() time.Time { return now })
+	s, dir := sandboxWithDir(t, alice)
+	_, r := d.attach(s, "lan", api.AttachRequest{ContainerID: containerID, InterfaceName: "eth0", Netns: container(t, s, dir)})
+	wantStatus(t, "attach", r, http.StatusOK)
+	for range 3 * refusalBurst {
+		d.check(t, s, "1000."+containerID+"@eth0")
+	}
+	d.wantRecord(t, audit.Attach, nil)
+	d.log.waitUntil(t, "there are not as many records", func(log string) bool {
+		return len(recordsOf(log, audit.Check)) >= refusalBurst
+	})
+	d.server.logUnlogged(t.Context())
+	d.wantRecord(t, audit.NotLogged, map[string]string{
+		"uid": "1000", "of": "check", "not_logged_before": strconv.Itoa(2 * refusalBurst), "level": "INFO",
+	})
+	now = now.Add(time.Second)
+	d.check(t, s, "1000."+containerID+"@eth0")
+	d.log.waitUntil(t, "the next one has no record", func(log string) bool {
+		return len(recordsOf(log, audit.Check)) == refusalBurst+1
+	})
+}
+
 // What is refused beyond what is logged one by one is counted and told, whose it was
 // and how much, whatever else the account does.
 func TestRefusalsWithoutARecordAreTold(t *testing.T) {

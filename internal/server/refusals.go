@@ -8,8 +8,8 @@ import (
 	"github.com/net-porter/net-porter/internal/audit"
 )
 
-// What one user's refused requests may take of the log. A user who means no harm
-// stays far below it; one in a loop would push everybody else's records out.
+// What one user's requests that cost nothing may take of the log. A user who means no
+// harm stays far below it; one in a loop would push everybody else's records out.
 const (
 	refusalBurst   = 10 // records
 	refusalsPerSec = 1
@@ -17,9 +17,9 @@ const (
 	unloggedEvery = time.Minute
 )
 
-// refusals bounds the records of requests without success, by account. None goes
-// unmentioned: how many there were is in the account's next record, or is told by itself.
-// Successes are not its business: each costs its caller an attachment.
+// refusals bounds the records of requests without success, and of checks, by account. None
+// goes unmentioned: how many there were is in the account's next record, or is told by
+// itself. Other successes are not its business: each costs its caller an attachment.
 type refusals struct{ *buckets }
 
 func newRefusals(now func() time.Time) refusals {
@@ -33,7 +33,7 @@ func (r refusals) allow(account uint32) (unlogged uint64, ok bool) {
 	return unlogged, wait == 0
 }
 
-// tellUnlogged tells of what was refused without a record, each minute until ctx ends.
+// tellUnlogged tells of what has no record of its own, each minute until ctx ends.
 func (s *Server) tellUnlogged(ctx context.Context) {
 	every := time.NewTicker(unloggedEvery)
 	defer every.Stop()
@@ -52,17 +52,23 @@ func (s *Server) logUnlogged(ctx context.Context) {
 	for _, of := range []struct {
 		refusals
 		event audit.Event
-	}{{s.denials, audit.Denied}, {s.failures, audit.Failed}} {
+		level slog.Level // that of the records there are
+		what  string
+	}{
+		{s.denials, audit.Denied, slog.LevelWarn, "refused"},
+		{s.failures, audit.Failed, slog.LevelWarn, "refused"},
+		{s.checks, audit.Check, slog.LevelInfo, "told how attachments are"},
+	} {
 		byAccount, forgotten := of.takeDenied()
 		for account, n := range byAccount {
 			var r record
 			r.add(audit.NotLogged.Attr(), slog.Uint64("uid", uint64(account)))
 			r.text("user", s.userName(ctx, account), maxName)
 			r.add(slog.String("of", of.event.String()), slog.Uint64("not_logged_before", n))
-			s.log.LogAttrs(ctx, slog.LevelWarn, "a user was refused more often than is logged one by one", r...)
+			s.log.LogAttrs(ctx, of.level, "a user was "+of.what+" more often than is logged one by one", r...)
 		}
 		if forgotten > 0 {
-			s.log.LogAttrs(ctx, slog.LevelWarn, "users were refused more often than is logged one by one", audit.NotLogged.Attr(),
+			s.log.LogAttrs(ctx, of.level, "users were "+of.what+" more often than is logged one by one", audit.NotLogged.Attr(),
 				slog.String("of", of.event.String()), slog.Uint64("not_logged_before", forgotten))
 		}
 	}

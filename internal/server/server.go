@@ -57,6 +57,7 @@ type Server struct {
 	namespaces  Namespaces
 	users       UserNames
 	metrics     *metrics.Metrics
+	scrapes     http.Handler // of metrics, as many at a time as it lets be
 	health      func() Health
 	version     string
 	log         *slog.Logger
@@ -72,6 +73,7 @@ type Server struct {
 	revocations   *fair.Lanes[revocable]
 	denials       refusals // of what is not allowed
 	failures      refusals // of what did not come about
+	checks        refusals // no refusals, and as cheap to ask for
 	hostPorts     hostPorts
 	hostDNS       hostDNS
 	needed        recordedNeeds
@@ -82,11 +84,11 @@ type Server struct {
 func New(o Options) *Server {
 	s := &Server{
 		attachments: o.Attachments, namespaces: o.Namespaces, users: o.Users,
-		metrics: o.Metrics, health: o.Health, version: o.Version, log: o.Logger,
+		metrics: o.Metrics, scrapes: o.Metrics.Handler(), health: o.Health, version: o.Version, log: o.Logger,
 		headerTimeout: defaultHeaderTimeout, bodyTimeout: defaultBodyTimeout, hostDNS: newHostDNS(),
 		begun: newBuckets(time.Now, 0, 0), asked: newBuckets(time.Now, 0, 0), turns: o.Turns,
 		revocations: fair.NewLanes[revocable](revokeAtOnce),
-		denials:     newRefusals(time.Now), failures: newRefusals(time.Now),
+		denials:     newRefusals(time.Now), failures: newRefusals(time.Now), checks: newRefusals(time.Now),
 	}
 	s.monitor = newMonitor(s)
 	_ = s.Configure(o.Configuration) // Monitor tells of each resource that cannot be used
@@ -99,7 +101,7 @@ var _ apiserver.ServerInterface = (*Server)(nil)
 // peer.Listener, with peer.ConnContext as the server's ConnContext.
 func (s *Server) Handler() http.Handler {
 	router := chi.NewRouter()
-	router.Use(s.count, s.recoverPanics, s.requireIdentity, s.refuseBrowsers, s.paceReads)
+	router.Use(s.count, s.recoverPanics, s.requireIdentity, s.paceOthers(router), s.refuseBrowsers)
 	router.NotFound(func(w http.ResponseWriter, r *http.Request) {
 		p := newProblem(api.InvalidRequest, "there is nothing under this path; GET /openapi.yaml tells what there is")
 		p.status = http.StatusNotFound
@@ -117,10 +119,13 @@ func (s *Server) Handler() http.Handler {
 	})
 	return apiserver.HandlerWithOptions(s, apiserver.ChiServerOptions{
 		BaseRouter: router,
-		ErrorHandlerFunc: func(w http.ResponseWriter, _ *http.Request, err error) {
-			p := newProblem(api.InvalidRequest, "the path is not well-formed")
-			p.cause = err
-			p.write(w)
+		ErrorHandlerFunc: func(w http.ResponseWriter, r *http.Request, err error) {
+			// The route's handler, which may be one that calls admit, is not reached.
+			s.paced(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+				p := newProblem(api.InvalidRequest, "the path is not well-formed")
+				p.cause = err
+				p.write(w)
+			})).ServeHTTP(w, r)
 		},
 	})
 }

@@ -48,7 +48,7 @@ func (s *Server) GetMetrics(w http.ResponseWriter, r *http.Request) {
 		newProblem(api.NotPermitted, "metrics on this socket are for root: ask the administrator for metrics.listen").write(w)
 		return
 	}
-	s.metrics.Handler().ServeHTTP(w, r)
+	s.scrapes.ServeHTTP(w, r)
 }
 
 // GetDocument answers GET /openapi.yaml.
