@@ -16,12 +16,13 @@ import (
 
 // checkFlags are those of `net-porter check`.
 type checkFlags struct {
-	path                 string
-	json, strict, noHost bool
-	as                   string
-	groups, ips          []string
-	resource, mac        string
-	acl                  string
+	path          string
+	json, strict  bool
+	noHost, start bool
+	as            string
+	groups, ips   []string
+	resource, mac string
+	acl           string
 }
 
 func checkCommand() *cobra.Command {
@@ -32,6 +33,8 @@ func checkCommand() *cobra.Command {
 		Long: "Check all that can be known without running anything: the configuration and config.d, users and\n" +
 			"groups, conflists, plugins, parent links, grants and folders. It exits with 1 if something keeps the\n" +
 			"daemon or a resource from working, and with 0 if there are no findings, or warnings only.\n\n" +
+			"With --start, look only for what keeps the daemon from starting: it exits with 1 if it would not start,\n" +
+			"and with 0 if it would, which it does without the resources whose conflists are wrong.\n\n" +
 			"With --as, say whether a user may attach to a resource, with addresses of their choice, and by which\n" +
 			"line: 0 if so, 1 if not, 2 if that cannot be told.\n\n" +
 			"With --import-acl, print the rules of an acl.d of the Zig net-porter (1.0 to 1.5) as a file of config.d,\n" +
@@ -54,6 +57,7 @@ func checkCommand() *cobra.Command {
 	flags.BoolVar(&f.json, "json", false, "print JSON, for scripts")
 	flags.BoolVar(&f.strict, "strict", false, "exit with 1 for warnings, too")
 	flags.BoolVar(&f.noHost, "no-host", false, "look at the files alone, not at this host's users, plugins, links and folders")
+	flags.BoolVar(&f.start, "start", false, "look only for what keeps the daemon from starting")
 	flags.StringVar(&f.as, "as", "", "say what `USER` may do, a name or a number")
 	flags.StringSliceVar(&f.groups, "groups", nil, "of --as: the user's `GROUPS`, in place of those of a new login")
 	flags.StringVar(&f.resource, "resource", "", "of --as: the `RESOURCE`")
@@ -71,13 +75,20 @@ func (f *checkFlags) usage(cmd *cobra.Command, args []string) error {
 	}
 	given := cmd.Flags().Changed
 	if given("import-acl") {
-		for _, flag := range []string{"as", "no-host", "json"} {
+		for _, flag := range []string{"as", "no-host", "start", "json"} {
 			if given(flag) {
 				return fmt.Errorf("--%s is not for --import-acl", flag)
 			}
 		}
 		if f.acl == "" {
 			return errors.New("--import-acl needs a folder")
+		}
+	}
+	if given("start") {
+		for _, flag := range []string{"as", "no-host", "strict"} {
+			if given(flag) {
+				return fmt.Errorf("--%s is not for --start", flag)
+			}
 		}
 	}
 	if !given("as") {
@@ -101,7 +112,10 @@ func (f *checkFlags) usage(cmd *cobra.Command, args []string) error {
 
 func (f *checkFlags) check(cmd *cobra.Command) error {
 	o := check.Options{Path: f.path}
-	if !f.noHost {
+	switch {
+	case f.start:
+		o.Start = checkEnforceable
+	case !f.noHost:
 		o.Host, o.Names = true, nss.New()
 	}
 	report := check.Run(cmd.Context(), o)
@@ -132,6 +146,10 @@ func (f *checkFlags) print(out io.Writer, report *check.Report, failed bool) err
 	}
 	if failed {
 		return nil
+	}
+	if f.start {
+		_, err := fmt.Fprintf(out, "%s does not keep the daemon from starting\n", f.path)
+		return err
 	}
 	rest := ""
 	if n := report.Count(check.Warning); n > 0 {

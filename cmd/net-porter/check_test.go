@@ -55,6 +55,40 @@ func checkPlace(t *testing.T) string {
 	return dir + "/config.json"
 }
 
+// An upgrade starts the daemon anew unless it would not start, which one resource's conflist
+// does not keep it from.
+func TestCheckStart(t *testing.T) {
+	path := checkPlace(t)
+	conflist := filepath.Dir(path) + "/lan.json"
+	if err := os.WriteFile(conflist, []byte(`{"cniVersion":`), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	if out, complaint, status := checked(t, 0, "-c", path, "--start"); status != 0 || complaint != "" || strings.Contains(out, "lan") {
+		t.Errorf("a conflist is broken: %d, %q, %q", status, out, complaint)
+	}
+	if err := os.Remove(conflist); err != nil {
+		t.Fatal(err)
+	}
+	if out, complaint, status := checked(t, 0, "-c", path, "--start"); status != 0 || complaint != "" {
+		t.Errorf("a conflist is missing: %d, %q, %q", status, out, complaint)
+	}
+	dropIn := filepath.Dir(path) + "/config.d/more.json"
+	if err := os.Mkdir(filepath.Dir(dropIn), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(dropIn, []byte(`{"grnts": []}`), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	if out, complaint, status := checked(t, 0, "-c", path, "--start"); status != 1 || !strings.Contains(out, dropIn+":1:") || !strings.Contains(complaint, "1 error") {
+		t.Errorf("a drop-in is broken: %d, %q, %q", status, out, complaint)
+	}
+	for _, flag := range []string{"--strict", "--no-host", "--as=daemon", "--import-acl=" + filepath.Dir(path)} {
+		if out, complaint, status := checked(t, 0, "-c", path, "--start", flag); status != 2 || complaint == "" || out != "" {
+			t.Errorf("%s: %d, %q, %q", flag, status, out, complaint)
+		}
+	}
+}
+
 // Scripts go by the exit status, people by the words.
 func TestCheckExitStatus(t *testing.T) {
 	path := checkPlace(t)

@@ -56,11 +56,14 @@ func (d *daemon) health() server.Health {
 			h.Faults = append(h.Faults, server.Fault{Summary: f.Fault, Detail: f.Err.Error()})
 		}
 	}
-	if err := d.reloadFailure(); err != nil {
-		// Not failing: what was in force before still is.
-		h.Faults = append(h.Faults, server.Fault{
-			Summary: "the last reload of the configuration failed, and the one before is in force", Detail: err.Error(),
-		})
+	if now := d.inForce.Load(); now.failure != nil {
+		// Not failing: there is a configuration in force. Who has taken something away from
+		// somebody has to know which.
+		summary := "the last reload of the configuration is in force but for what has a fault, a resource's network configuration or the rules of \"enforce\", which stays as it was"
+		if now.refused {
+			summary = "the last reload of the configuration failed: nothing of it is in force, and the one before is"
+		}
+		h.Faults = append(h.Faults, server.Fault{Summary: summary, Detail: now.failure.Error()})
 	}
 	return h
 }

@@ -20,15 +20,15 @@ import (
 // inForce is the configuration that the daemon works by.
 type inForce struct {
 	config *config.Config
-	// failure is of the last reload, which has changed nothing then.
+	// failure is of the last reload. If refused, that has changed nothing; if not, config is
+	// of that reload, and only what the failure tells of is as it was before.
 	failure error
+	refused bool
 }
 
 // current is the configuration in force. Of what only a start can change, it has what
 // the file says, and d.config what the daemon does.
 func (d *daemon) current() *config.Config { return d.inForce.Load().config }
-
-func (d *daemon) reloadFailure() error { return d.inForce.Load().failure }
 
 // reloads reads the configuration again at each SIGHUP, and when its files have changed,
 // until ctx ends, and then lets the revocations that have begun finish.
@@ -50,8 +50,9 @@ func (d *daemon) reloads(ctx context.Context, s *socket) {
 		}
 		d.metrics.Reload(time.Now(), err)
 		if err != nil {
-			d.inForce.Store(&inForce{config: d.current(), failure: err})
-			d.logReloadFailure(err)
+			refused := d.server.Number() == before
+			d.inForce.Store(&inForce{config: d.current(), failure: err, refused: refused})
+			d.logReloadFailure(err, refused)
 		}
 		if now := d.server.Number(); now != before { // also where some conflists are wrong
 			d.log.Info("the configuration was read again and is in force", audit.Reload.Attr(), "configuration", now, "file", d.path, "resources", len(d.current().Resources))
@@ -88,7 +89,7 @@ func (d *daemon) reload(ctx context.Context, s *socket) error {
 	}
 	d.attachments.SetTimeout(c.CNI.Timeout)
 	faults := d.server.Configure(configuration)
-	if err := d.attachments.Enforce(d.server.EnforcedParents()); err != nil {
+	if err := d.attachments.Enforce(d.server.EnforcedParents(), d.server.Enforces); err != nil {
 		faults = errors.Join(faults, err)
 	}
 	d.level.Set(c.Log.Level)
@@ -139,20 +140,19 @@ func needStart(old, c *config.Config, passed bool) []string {
 	return keys
 }
 
-// logReloadFailure logs each fault of the file by itself.
-func (d *daemon) logReloadFailure(err error) {
-	faults := []error{err}
-	if joined, ok := err.(interface{ Unwrap() []error }); ok {
-		faults = joined.Unwrap()
-	}
-	for _, fault := range faults {
-		log, message := d.log.With("file", d.path), "the configuration was not reloaded, and the one before stays in force"
+// logReloadFailure logs each fault by itself. refused: nothing is in force of what was read.
+func (d *daemon) logReloadFailure(err error, refused bool) {
+	for _, fault := range config.Flat(err) {
+		log, message := d.log.With("file", d.path), "a part of the configuration could not be put in force and is as it was before; all else of it is in force"
+		if refused {
+			message = "the configuration was not reloaded, and the one before stays in force"
+		}
 		if at, ok := errors.AsType[*config.Error](fault); ok {
 			log = d.log.With("file", at.File, "line", at.Line, "column", at.Column)
 		}
 		if at, ok := errors.AsType[*cni.ConfigError](fault); ok {
 			log = d.log.With("file", at.File, "line", at.Line, "column", at.Column)
-			message = "a resource's network configuration was not reloaded, and the one before stays in force, if there is any"
+			message = "a resource's network configuration was not reloaded, and the one before stays in force, if there is any; all else of the configuration is in force"
 		}
 		log.Error(message, audit.ReloadFailed.Attr(), "configuration", d.server.Number(), "error", fault)
 	}

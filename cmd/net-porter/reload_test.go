@@ -108,7 +108,7 @@ func TestReloadOfBrokenFile(t *testing.T) {
 	at, init, p := started(t)
 	at.rewrite(t, `"allow_users":[1000]}]`, `"allow_user":[1001]}`, `"mode"`, `"made"`)
 	p.hangUp()
-	if ready, _ := init.wait("READY=1"); !strings.Contains(ready, "last reload") || !strings.Contains(ready, at.config) {
+	if ready, _ := init.wait("READY=1"); !strings.Contains(ready, "last reload of the configuration failed: nothing of it is in force") || !strings.Contains(ready, at.config) {
 		t.Errorf("systemd was told %q", ready)
 	}
 	p.waitFor("stays in force")
@@ -126,7 +126,8 @@ func TestReloadOfBrokenFile(t *testing.T) {
 		if err := json.Unmarshal(asked.Body, &h); err != nil {
 			t.Fatal(err)
 		}
-		if asked.Status != http.StatusOK || h.Status != api.Ok || len(h.Faults) != 1 || strings.Contains(h.Faults[0], at.config) != (who == "root") {
+		if asked.Status != http.StatusOK || h.Status != api.Ok || len(h.Faults) != 1 || strings.Contains(h.Faults[0], at.config) != (who == "root") ||
+			!strings.Contains(h.Faults[0], "nothing of it is in force") {
 			t.Errorf("%s is told %d %s", who, asked.Status, asked.Body)
 		}
 	}
@@ -144,6 +145,68 @@ func TestReloadOfBrokenFile(t *testing.T) {
 	}
 	if health := at.get(t, "/healthz").Body; strings.Contains(string(health), "faults") {
 		t.Errorf("healthy again, it says %s", health)
+	}
+}
+
+// Who takes a right away while a conflist is broken is told that it is taken away, as it is.
+func TestReloadOfBrokenConflist(t *testing.T) {
+	testlab.RequireRoot(t)
+	at, init, p := started(t)
+	at.rewrite(t, `"allow_users":[1000]`, `"allow_users":[1001]`)
+	if err := os.WriteFile(at.dir+"/lan.json", []byte(`{"cniVersion":`), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	p.hangUp()
+	const partly = "last reload of the configuration is in force but for"
+	if ready, _ := init.wait(at.dir + "/lan.json"); !strings.Contains(ready, "READY=1") || !strings.Contains(ready, partly) {
+		t.Errorf("systemd was told %q", ready)
+	}
+	c := newContainer(t)
+	if r := c.post(at, "lan/attach", "eth0"); r.Status != http.StatusNotFound {
+		t.Errorf("attach to what is not allowed any more: %d %s", r.Status, r.Body)
+	}
+	for who, asked := range map[string]testlab.Response{
+		"root": at.get(t, "/healthz"), "a user": c.HTTP(at.socket, testlab.Request{Method: "GET", Path: "/healthz"}),
+	} {
+		var h api.Health
+		if err := json.Unmarshal(asked.Body, &h); err != nil {
+			t.Fatal(err)
+		}
+		if h.Status != api.Ok || len(h.Faults) != 1 || !strings.Contains(h.Faults[0], partly) || strings.Contains(h.Faults[0], "lan.json") != (who == "root") {
+			t.Errorf("%s is told %s", who, asked.Body)
+		}
+	}
+	p.waitFor("a resource's network configuration was not reloaded")
+	if said := p.said.String(); strings.Contains(said, "the configuration was not reloaded") {
+		t.Errorf("logged was %s", said)
+	}
+
+	// Of the next one nothing is in force, and that is what is told.
+	at.rewrite(t, `"resources"`, `"no_such_key":1,"resources"`)
+	p.hangUp()
+	if ready, _ := init.wait(at.config + ":"); !strings.Contains(ready, "nothing of it is in force") || strings.Contains(ready, "lan.json") {
+		t.Errorf("systemd was told %q", ready)
+	}
+}
+
+// Each fault is logged with its place, also where several files have several.
+func TestReloadOfBrokenFiles(t *testing.T) {
+	testlab.RequireRoot(t)
+	at, init, p := started(t)
+	if err := os.Mkdir(at.dir+"/config.d", 0o755); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(at.dir+"/config.d/more.json", []byte("{\n\"a\": 1,\n\"b\": 2}"), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	at.rewrite(t, `"mode"`, `"made"`, `"allow_users"`, `"allow"`)
+	p.hangUp()
+	init.wait("READY=1")
+	p.waitFor("more.json line=3")
+	for _, place := range []string{"config.json line=1 ", "config.json line=3 ", "config.d/more.json line=2 ", "config.d/more.json line=3 "} {
+		if !strings.Contains(p.said.String(), "file="+at.dir+"/"+place) {
+			t.Errorf("%sis not logged: %s", place, p.said.String())
+		}
 	}
 }
 

@@ -45,11 +45,14 @@ greet() {
 
 # renew: a daemon that runs is started anew. Containers do not notice, and who calls
 # meanwhile waits at the socket, which is systemd's and stays. One that would not start again,
-# as its files on disk are wrong, goes on as it is.
+# as its files on disk are wrong, goes on as it is. A conflist that is wrong keeps no daemon from
+# starting, so it must not keep an upgrade from taking effect either.
+# Where a drop-in of the unit has the daemon read another file (-c), it is the usual one that is
+# looked at all the same: systemd tells the command line in no form that a script could go by.
 renew() {
   booted || return 0
   systemctl --quiet is-active net-porter.service || return 0
-  if ! wrong=$(/usr/bin/net-porter check --no-host 2>&1); then
+  if ! wrong=$(/usr/bin/net-porter check --start 2>&1); then
     tell "the daemon that runs is still the one from before the upgrade, as this one would not start:"
     printf '%s\n' "$wrong" >&2
     tell "when that is right: systemctl restart net-porter.service"

@@ -113,7 +113,7 @@ func (i *importer) read(entry fs.DirEntry) {
 	}
 	acl, err := config.LoadACL(path)
 	if err != nil {
-		for _, fault := range check.Flat(err) {
+		for _, fault := range config.Flat(err) {
 			i.findings = append(i.findings, check.Fault(path, fault))
 		}
 		return

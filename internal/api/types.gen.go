@@ -351,7 +351,8 @@ type GCResult struct {
 type Health struct {
 	// Faults What is wrong; root is told why. In status `failing` the daemon's check of itself,
 	// made every half minute, has found that it cannot do its work. In status `ok` it
-	// can: the last reload of the configuration has failed, say, and changed nothing.
+	// can: the last reload of the configuration has failed, say, and changed nothing, or
+	// all but what it tells of.
 	Faults  []string     `json:"faults,omitempty"`
 	Status  HealthStatus `json:"status"`
 	Version string       `json:"version,omitempty"`

@@ -75,6 +75,9 @@ type Options struct {
 	Names server.Names
 	// Host: plugins, parent links and folders of this host are looked at, too.
 	Host bool
+	// Start: nothing is looked for but what keeps the daemon from starting. It is what the
+	// daemon itself asks of a configuration whose files are right.
+	Start func(*config.Config) error
 }
 
 // Report is the outcome of a check.
@@ -90,12 +93,18 @@ func Run(ctx context.Context, o Options) *Report {
 	r := &Report{Path: o.Path}
 	c, err := config.Load(o.Path)
 	if err != nil {
-		for _, fault := range Flat(err) {
+		for _, fault := range config.Flat(err) {
 			r.add(Fault(o.Path, fault))
 		}
 		return r.sorted()
 	}
 	r.Config = c
+	if o.Start != nil {
+		if err := o.Start(c); err != nil {
+			r.add(Fault(o.Path, err))
+		}
+		return r
+	}
 	if o.Names != nil {
 		server.ResolveTelling(ctx, c.Resources, o.Names, r.unknown)
 	}
@@ -153,17 +162,4 @@ func (r *Report) unknown(u server.Unknown) {
 		Severity: Warning, File: u.At.File, Line: u.At.Line, Resource: u.Resource,
 		Message: fmt.Sprintf("%s: %q: %s", u.Key, u.Name, u.Message()),
 	})
-}
-
-// Flat takes joined errors apart (errors.Join).
-func Flat(err error) []error {
-	joined, ok := err.(interface{ Unwrap() []error })
-	if !ok {
-		return []error{err}
-	}
-	var all []error
-	for _, e := range joined.Unwrap() {
-		all = append(all, Flat(e)...)
-	}
-	return all
 }

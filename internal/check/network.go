@@ -82,7 +82,7 @@ func (r *Report) plugins(c *config.Config, networks map[string]*cni.Network) {
 			continue
 		}
 		if err := n.Check(c.CNI.PluginDirs); err != nil {
-			for _, fault := range Flat(err) {
+			for _, fault := range config.Flat(err) {
 				r.add(Finding{Severity: Error, File: n.File(), Resource: resource.Name, Message: fault.Error()})
 			}
 		}

@@ -32,6 +32,20 @@ func (e *Error) Error() string {
 // still fs.ErrNotExist.
 func (e *Error) Unwrap() error { return e.cause }
 
+// Flat takes joined errors apart (errors.Join), as deep as they go: Load joins those of each
+// file, and then the files'.
+func Flat(err error) []error {
+	joined, ok := err.(interface{ Unwrap() []error })
+	if !ok {
+		return []error{err}
+	}
+	var all []error
+	for _, e := range joined.Unwrap() {
+		all = append(all, Flat(e)...)
+	}
+	return all
+}
+
 // position turns an offset in data into a line and a column, both from 1.
 func position(data []byte, offset int) (line, column int) {
 	line, start := 1, 0

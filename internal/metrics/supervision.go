@@ -22,11 +22,11 @@ func newSupervision(registry *prometheus.Registry) supervision {
 		}, []string{"outcome"}),
 		reloadOK: prometheus.NewGauge(prometheus.GaugeOpts{
 			Name: "net_porter_config_last_reload_successful",
-			Help: "Whether the configuration file was right when it was read last, at the start or a reload; if not, the one before is in force.",
+			Help: "Whether the configuration had no fault at its last reload (1 also before the first); if not, nothing of it is in force, or all but the network configurations or rules that have one.",
 		}),
 		reloadTime: prometheus.NewGauge(prometheus.GaugeOpts{
 			Name: "net_porter_config_last_reload_success_timestamp_seconds",
-			Help: "When the configuration that is in force was read.",
+			Help: "When the configuration was last read and put in force as a whole.",
 		}),
 		selfCheck: prometheus.NewGaugeVec(prometheus.GaugeOpts{
 			Name: "net_porter_self_check_failing",
@@ -47,7 +47,7 @@ func (s supervision) ConfigInForce(at time.Time) {
 }
 
 // Reload counts a reload of the configuration. One that fails leaves the one before in
-// force.
+// force, or parts of it.
 func (s supervision) Reload(at time.Time, err error) {
 	if err != nil {
 		s.reloads.WithLabelValues("failed").Inc()

@@ -126,6 +126,12 @@ func TestUpgradeStartsTheDaemonAnew(t *testing.T) {
 		}
 		r.keepsConfiguration("after an upgrade")
 
+		r.write("etc/net-porter/cni.d/lan.json", `{"cniVersion":`, 0o600) // of which the daemon says what is wrong, and starts
+		said, calls = r.do("upgrade", file)
+		if last := calls[len(calls)-1]; last != "systemctl try-restart net-porter.service" || len(ours(said)) > 0 {
+			t.Errorf("with a broken conflist an upgrade calls %s at last, and says %s", last, said)
+		}
+
 		r.write("etc/net-porter/config.json", `{"resources": [,]}`, 0o600)
 		said, calls = r.do("upgrade", file)
 		neither(t, calls, "restart")
