@@ -202,7 +202,7 @@ func TestReloadOfBrokenFiles(t *testing.T) {
 	at.rewrite(t, `"mode"`, `"made"`, `"allow_users"`, `"allow"`)
 	p.hangUp()
 	init.wait("READY=1")
-	p.waitFor("more.json line=3")
+	p.waitFor(`unknown key \"b\"`)
 	for _, place := range []string{"config.json line=1 ", "config.json line=3 ", "config.d/more.json line=2 ", "config.d/more.json line=3 "} {
 		if !strings.Contains(p.said.String(), "file="+at.dir+"/"+place) {
 			t.Errorf("%sis not logged: %s", place, p.said.String())
