@@ -52,7 +52,7 @@ func (s *Server) askedFor(d *decision, rules *policy.Resource, network *cni.Netw
 			d.denied(string(a.verdict.Reason))
 			return nil, addressDenied(d.resource, a.verdict)
 		}
-		return a, a.choose(in)
+		return a, a.choose(network, in)
 	}
 	a.in, a.mac = &had.Namespace, had.MAC
 	a.ownMAC = had.StaticMAC && granted(nil, had.MAC).Allowed
@@ -64,8 +64,8 @@ func (s *Server) askedFor(d *decision, rules *policy.Resource, network *cni.Netw
 }
 
 // choose takes all that is asked for as the user's choice.
-func (a *asked) choose(in *attachInput) error {
-	a.static, a.hints, a.mac, a.ownMAC, a.in = in.ips, nil, in.mac, len(in.mac) > 0, nil
+func (a *asked) choose(network *cni.Network, in *attachInput) error {
+	*a = asked{network: network, verdict: a.verdict, static: in.ips, mac: in.mac, ownMAC: len(in.mac) > 0}
 	return a.place()
 }
 

@@ -69,8 +69,7 @@ func (s *Server) attach(w http.ResponseWriter, r *http.Request, d *decision) err
 			d.denied(string(asked.verdict.Reason))
 			return addressDenied(d.resource, asked.verdict)
 		}
-		asked.network = network
-		if err := asked.choose(in); err != nil {
+		if err := asked.choose(network, in); err != nil {
 			return err
 		}
 	}

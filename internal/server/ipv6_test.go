@@ -164,7 +164,13 @@ func TestReloadOfAddressesThatAreGranted(t *testing.T) {
 	if again := g.attach(); len(again.Ips) == 0 || again.Ips[0].Address != r.Ips[0].Address {
 		t.Errorf("as a choice: %v", again.Ips)
 	}
-	if record := d.manager.List()[0]; len(record.Static) != 1 {
-		t.Errorf("on record as the user's choice are %v", record.Static)
+	// So they are again when that one is started anew, in another namespace of its own.
+	for range 2 {
+		if record := d.manager.List()[0]; len(record.Static) != 1 {
+			t.Errorf("on record as the user's choice are %v", record.Static)
+		}
+		g.detach()
+		g.q.Netns = container(t, s, dir)
+		g.attach()
 	}
 }
