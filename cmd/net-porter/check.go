@@ -1,12 +1,14 @@
 package main
 
 import (
+	"cmp"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
 	"log/slog"
 	"os"
+	"slices"
 
 	"github.com/spf13/cobra"
 
@@ -74,22 +76,21 @@ func (f *checkFlags) usage(cmd *cobra.Command, args []string) error {
 		return err
 	}
 	given := cmd.Flags().Changed
-	if given("import-acl") {
-		for _, flag := range []string{"as", "no-host", "start", "json"} {
-			if given(flag) {
-				return fmt.Errorf("--%s is not for --import-acl", flag)
-			}
+	notFor := func(mode string, flags ...string) error {
+		if i := slices.IndexFunc(flags, given); given(mode) && i >= 0 {
+			return fmt.Errorf("--%s is not for --%s", flags[i], mode)
 		}
-		if f.acl == "" {
-			return errors.New("--import-acl needs a folder")
-		}
+		return nil
 	}
-	if given("start") {
-		for _, flag := range []string{"as", "no-host", "strict"} {
-			if given(flag) {
-				return fmt.Errorf("--%s is not for --start", flag)
-			}
-		}
+	if err := cmp.Or(
+		notFor("import-acl", "as", "no-host", "start", "json"),
+		notFor("start", "as", "no-host", "strict"),
+		notFor("as", "strict", "no-host"),
+	); err != nil {
+		return err
+	}
+	if given("import-acl") && f.acl == "" {
+		return errors.New("--import-acl needs a folder")
 	}
 	if !given("as") {
 		for _, flag := range []string{"groups", "resource", "ip", "mac"} {
@@ -98,11 +99,6 @@ func (f *checkFlags) usage(cmd *cobra.Command, args []string) error {
 			}
 		}
 		return nil
-	}
-	for _, flag := range []string{"strict", "no-host"} {
-		if given(flag) {
-			return fmt.Errorf("--%s is not for --as", flag)
-		}
 	}
 	if f.as == "" || f.resource == "" {
 		return errors.New("--as needs a user, and --resource with a name")

@@ -30,9 +30,6 @@ const maxAnswer = 64 << 20
 // or two.
 const takenPatience = 10 * time.Second
 
-// crowdPatience is how long a place in the daemon's backlog is waited for.
-const crowdPatience = 5 * time.Second
-
 // remote is how the commands reach the daemon and print what it says.
 type remote struct {
 	socket string
@@ -47,9 +44,7 @@ func (r *remote) flags(cmd *cobra.Command) {
 func (r *remote) client() (*apiclient.Client, error) {
 	transport := &http.Transport{
 		DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
-			ctx, cancel := context.WithTimeout(ctx, crowdPatience)
-			defer cancel()
-			return unixdial.Dial(ctx, r.socket)
+			return unixdial.DialSoon(ctx, r.socket)
 		},
 	}
 	return apiclient.NewClient("http://localhost", apiclient.WithHTTPClient(taken.Doer{

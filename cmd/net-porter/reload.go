@@ -51,7 +51,9 @@ func (d *daemon) reloads(ctx context.Context, s *socket) {
 		d.metrics.Reload(time.Now(), err)
 		if err != nil {
 			refused := d.server.Number() == before
-			d.inForce.Store(&inForce{config: d.current(), failure: err, refused: refused})
+			if refused { // else reload has seen to it
+				d.inForce.Store(&inForce{config: d.current(), failure: err, refused: true})
+			}
 			d.logReloadFailure(err, refused)
 		}
 		if now := d.server.Number(); now != before { // also where some conflists are wrong

@@ -47,6 +47,24 @@ func (c container) post(at place, path, ifname string) testlab.Response {
 	})
 }
 
+// wantFault fails the test unless one fault of a daemon that works is told to everybody,
+// and the file that has it to root alone.
+func (c container) wantFault(t *testing.T, at place, says, file string) {
+	t.Helper()
+	for who, asked := range map[string]testlab.Response{
+		"root": at.get(t, "/healthz"), "a user": c.HTTP(at.socket, testlab.Request{Method: "GET", Path: "/healthz"}),
+	} {
+		var h api.Health
+		if err := json.Unmarshal(asked.Body, &h); err != nil {
+			t.Fatal(err)
+		}
+		if asked.Status != http.StatusOK || h.Status != api.Ok || len(h.Faults) != 1 || !strings.Contains(h.Faults[0], says) ||
+			strings.Contains(h.Faults[0], file) != (who == "root") {
+			t.Errorf("%s is told %d %s", who, asked.Status, asked.Body)
+		}
+	}
+}
+
 // started is a daemon that systemd has started, and that is ready.
 func started(t *testing.T) (place, *systemd, *program) {
 	t.Helper()
@@ -119,18 +137,7 @@ func TestReloadOfBrokenFile(t *testing.T) {
 	if r := c.post(at, "lan/attach", "eth0"); r.Status != http.StatusOK {
 		t.Errorf("attach: %d %s", r.Status, r.Body)
 	}
-	for who, asked := range map[string]testlab.Response{
-		"root": at.get(t, "/healthz"), "a user": c.HTTP(at.socket, testlab.Request{Method: "GET", Path: "/healthz"}),
-	} {
-		var h api.Health
-		if err := json.Unmarshal(asked.Body, &h); err != nil {
-			t.Fatal(err)
-		}
-		if asked.Status != http.StatusOK || h.Status != api.Ok || len(h.Faults) != 1 || strings.Contains(h.Faults[0], at.config) != (who == "root") ||
-			!strings.Contains(h.Faults[0], "nothing of it is in force") {
-			t.Errorf("%s is told %d %s", who, asked.Status, asked.Body)
-		}
-	}
+	c.wantFault(t, at, "nothing of it is in force", at.config)
 	if at.metric(t, `net_porter_config_reloads_total{outcome="failed"}`) != "1" || at.metric(t, `net_porter_config_last_reload_successful`) != "0" {
 		t.Errorf("metrics:\n%s", at.get(t, "/metrics").Body)
 	}
@@ -165,17 +172,7 @@ func TestReloadOfBrokenConflist(t *testing.T) {
 	if r := c.post(at, "lan/attach", "eth0"); r.Status != http.StatusNotFound {
 		t.Errorf("attach to what is not allowed any more: %d %s", r.Status, r.Body)
 	}
-	for who, asked := range map[string]testlab.Response{
-		"root": at.get(t, "/healthz"), "a user": c.HTTP(at.socket, testlab.Request{Method: "GET", Path: "/healthz"}),
-	} {
-		var h api.Health
-		if err := json.Unmarshal(asked.Body, &h); err != nil {
-			t.Fatal(err)
-		}
-		if h.Status != api.Ok || len(h.Faults) != 1 || !strings.Contains(h.Faults[0], partly) || strings.Contains(h.Faults[0], "lan.json") != (who == "root") {
-			t.Errorf("%s is told %s", who, asked.Body)
-		}
-	}
+	c.wantFault(t, at, partly, "lan.json")
 	p.waitFor("a resource's network configuration was not reloaded")
 	if said := p.said.String(); strings.Contains(said, "the configuration was not reloaded") {
 		t.Errorf("logged was %s", said)

@@ -7,7 +7,6 @@ import (
 	"net"
 	"path/filepath"
 	"strings"
-	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -25,9 +24,6 @@ type dialer struct {
 	path      string // absolute
 	ancestors func() []int
 }
-
-// crowdPatience is how long a place in the daemon's backlog is waited for.
-const crowdPatience = 5 * time.Second
 
 func isAbsent(err error) bool {
 	return errors.Is(err, unix.ENOENT) || errors.Is(err, unix.ENOTDIR)
@@ -71,7 +67,7 @@ func connectHere(ctx context.Context, path string) (net.Conn, error) {
 	if len(path) > maxSocketPath {
 		return connectOpened(ctx, func() (int, error) { return unix.Open(path, unix.O_PATH|unix.O_CLOEXEC, 0) })
 	}
-	conn, err := dialUnix(ctx, path)
+	conn, err := unixdial.DialSoon(ctx, path)
 	if errors.Is(err, unix.EACCES) {
 		denied := &deniedError{err: err}
 		var st unix.Stat_t
@@ -114,7 +110,7 @@ func connectOpened(ctx context.Context, open func() (int, error)) (net.Conn, err
 		return nil, err
 	}
 	defer unix.Close(fd)
-	conn, err := dialUnix(ctx, fmt.Sprintf("/proc/self/fd/%d", fd))
+	conn, err := unixdial.DialSoon(ctx, fmt.Sprintf("/proc/self/fd/%d", fd))
 	if errors.Is(err, unix.EACCES) {
 		denied := &deniedError{err: err}
 		var st unix.Stat_t
@@ -124,12 +120,6 @@ func connectOpened(ctx context.Context, open func() (int, error)) (net.Conn, err
 		return nil, denied
 	}
 	return conn, err
-}
-
-func dialUnix(ctx context.Context, address string) (net.Conn, error) {
-	ctx, cancel := context.WithTimeout(ctx, crowdPatience)
-	defer cancel()
-	return unixdial.Dial(ctx, address)
 }
 
 // deniedError is EACCES, and the socket's owner and mode if they could be seen.

@@ -15,6 +15,16 @@ import (
 	"golang.org/x/sys/unix"
 )
 
+// patience is how long a place in the backlog is worth waiting for to somebody.
+const patience = 5 * time.Second
+
+// DialSoon is Dial for who has somebody waiting: it gives up after 5 s.
+func DialSoon(ctx context.Context, path string) (net.Conn, error) {
+	ctx, cancel := context.WithTimeout(ctx, patience)
+	defer cancel()
+	return Dial(ctx, path)
+}
+
 // longest is the longest wait in the kernel's queue: with another one, one begins at its end.
 const longest = 5 * time.Second
 
